@@ -1,0 +1,1 @@
+"""Commands, tables and progress on a terminal, exit codes."""

@@ -1,0 +1,182 @@
+"""The settings: their names, meanings, defaults and limits.
+
+The models here are the single source of `config.toml.example`, of `config schema` and of
+`config show`; finding, merging and writing configuration files is `core/config_file.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+Format = Literal["txt", "srt", "vtt", "json", "tsv"]
+NoticeEvent = Literal["completed", "failed"]
+Seconds = Annotated[float, Field(gt=0)]
+
+MEDIA_EXTENSIONS = (
+    "3gp aac ac3 aif aifc aiff amr au caf dts flac flv m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpeg mpg mts "
+    "oga ogg ogv opus spx ts wav weba webm wma wmv"
+).split()
+
+IGNORED_NAMES = (
+    ".* ~$* *~ *.tmp *.temp *.part *.partial *.filepart *.crdownload *.download *.opdownload *.aria2 *.st "
+    "*.!sync *.!qb *.!ut *.ytdl *.uploading *.inprogress *.incomplete ~syncthing~*.tmp *.sftmp *.mega "
+    "*.ffs_tmp *.unison.tmp Thumbs.db desktop.ini *.lnk"
+).split()
+
+
+class Section(BaseModel):
+    """A table of the configuration file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpoolSettings(Section):
+    """The folders, and how the inbox is watched."""
+
+    root: Path = Field(Path("."), description="The spool: inbox/, outbox/ and the other rooms lie in it, on one mount.")
+    state_dir: Path | None = Field(
+        None, description="Ledger and lock; always on a local disk. Left out: <root>/.state."
+    )
+    recursive: bool = Field(False, description="Look into subfolders of the inbox too; they are mirrored in outbox/.")
+    watch_mode: Literal["auto", "events", "poll"] = Field(
+        "auto", description="auto: file events on local disks, polling on network mounts. Both rescan."
+    )
+    rescan_s: Seconds = Field(30.0, description="The inbox is looked through at least this often, events or not.")
+    quiet_s: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="A recording is taken when it has not changed for this long."
+    )
+    quiet_remote_s: Annotated[float, Field(ge=0)] = Field(
+        30.0, description="The same, on a network mount (NFS, SMB, FUSE), which tells of changes late."
+    )
+    extensions: list[str] = Field(MEDIA_EXTENSIONS, description="Endings that make a file a recording, in any case.")
+    ignore: list[str] = Field(
+        IGNORED_NAMES, description="Names that are never taken (globs, any case): hidden, temporary, not media."
+    )
+
+    @field_validator("extensions")
+    @classmethod
+    def _bare_lower_case(cls, value: list[str]) -> list[str]:
+        return [extension.lower().lstrip(".") for extension in value]
+
+
+class EngineSettings(Section):
+    """The model and how it is used. Everything but where and how it runs is stored with each job."""
+
+    model: str = Field(
+        "demo",
+        description='A size ("tiny", "base", "small", "large-v3-turbo" ...), a hub id, or a directory with a '
+        'CTranslate2 model. "demo" is bundled and knows only a few dozen English words.',
+    )
+    download: Literal["auto", "never"] = Field(
+        "auto", description="auto: fetch an absent model once. never: the hub is not asked."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
+    compute_type: str = Field("default", description='CTranslate2 compute type, for example "int8" or "float16".')
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for the model; 0: as many as cores.")
+    beam_size: Annotated[int, Field(ge=1, le=20)] = Field(5, description="Beam search width.")
+    window_s: Annotated[float, Field(ge=5, le=3600)] = Field(
+        120.0, description="Seconds of recording that are worked on, and made durable, at a time."
+    )
+    language: str | None = Field(None, description='Fixed language ("en", "cs" ...). Left out: detected on speech.')
+    task: Literal["transcribe", "translate"] = Field("transcribe", description="translate: into English.")
+    initial_prompt: str | None = Field(None, description="Text that shows the model the style and names to expect.")
+    hotwords: str | None = Field(None, description="Words that the model should prefer.")
+    word_timestamps: bool = Field(True, description="Time every word, not only every segment.")
+    condition_on_previous_text: bool = Field(
+        False, description="Feed each segment's text to the next inside a window; risks repetition loops."
+    )
+    isolation: Literal["process", "thread"] = Field(
+        "process", description="process: decoder and model live in a process that can be killed."
+    )
+    idle_unload_s: Annotated[float, Field(ge=0)] = Field(
+        300.0, description="The engine process ends after this long without work; 0: never."
+    )
+    timeout_s: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="An attempt that takes longer is ended and counted as failed; 0: no limit."
+    )
+    max_duration_s: Seconds = Field(
+        86400.0, description="Longer recordings are refused; counted while decoding, since headers lie."
+    )
+
+
+class OutputSettings(Section):
+    """What appears in the outbox."""
+
+    formats: list[Format] = Field(
+        ["txt", "srt", "vtt", "json", "tsv"], min_length=1, description="Transcript formats to write."
+    )
+    sidecar_every_s: Seconds = Field(2.0, description="The status sidecar is rewritten at most this often.")
+
+
+class RetrySettings(Section):
+    """What happens after an attempt that failed for a passing reason. Also used for notices."""
+
+    max_attempts: Annotated[int, Field(ge=1)] = Field(3, description="Attempts before a recording goes to failed/.")
+    backoff_s: Annotated[float, Field(ge=0)] = Field(
+        30.0, description="Wait before the second attempt; doubled for each further one, with jitter."
+    )
+    backoff_max_s: Seconds = Field(3600.0, description="The longest wait between two attempts.")
+
+
+class NotifySettings(Section):
+    """One channel that is told about finished jobs."""
+
+    url: str = Field(description='An apprise URL: "ntfy://host/topic", "mailto://...", "json://host/path" ...')
+    events: list[NoticeEvent] = Field(["completed", "failed"], description="Which ends of a job are told.")
+    match: str = Field("*", description='Only recordings whose inbox path matches this glob ("interviews/*").')
+    title: str = Field("{name}: {status}", description="Placeholders: {name} {status} {job_id} {message}.")
+    body: str = Field("{message}", description="The same placeholders, and {text}, the transcript's beginning.")
+    attach: bool = Field(False, description="Attach the transcript as a text file, where the channel can.")
+
+    @field_validator("title", "body")
+    @classmethod
+    def _known_placeholders(cls, value: str) -> str:
+        try:
+            value.format(name="", status="", job_id="", message="", text="")
+        except (KeyError, IndexError, ValueError, AttributeError) as fault:
+            raise ValueError(f"has a placeholder that is not known: {fault}") from None
+        return value
+
+
+class Settings(BaseSettings):
+    """All settings, merged and checked."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CESAR_WATCH_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    spool: SpoolSettings = SpoolSettings()
+    engine: EngineSettings = EngineSettings()
+    output: OutputSettings = OutputSettings()
+    retry: RetrySettings = RetrySettings()
+    notify: list[NotifySettings] = []
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values only from the caller: `config_file.load_settings` merges the sources."""
+        return (init_settings,)
+
+    @property
+    def state_dir(self) -> Path:
+        """Where ledger and lock live."""
+        return self.spool.state_dir or self.spool.root / ".state"
+
+    def job_options(self) -> dict[str, Any]:
+        """Return the options that are stored on a job: all that shapes its outputs, as plain JSON values."""
+        engine = self.engine.model_dump(mode="json", exclude=MACHINE_KEYS)
+        return {"engine": engine, "output": {"formats": list(self.output.formats)}}
+
+
+MACHINE_KEYS = {"download", "device", "compute_type", "threads", "isolation", "idle_unload_s", "timeout_s"}
+"""Engine settings that say where and how the model runs, not what it makes."""

@@ -1,0 +1,121 @@
+"""One process owns a state directory: the instance's id, its lock, and the proof that the disk is local.
+
+The lock is an open-file-description lock (fcntl(2), F_OFD_SETLK): the kernel gives it up when the
+process dies, children do not inherit it past exec, and whether it is held can be asked without taking it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from cesar_watch.core.durable import make_dirs, write_new
+from cesar_watch.core.errors import AlreadyRunning, SpoolError, folder_fault
+
+NETWORK_FILESYSTEMS = frozenset(
+    "nfs nfs4 cifs smb3 smbfs 9p virtiofs ceph glusterfs afs ncpfs davfs fuse fuseblk lustre".split()
+)
+
+
+def filesystem_type(path: Path) -> str:
+    """Return the type of the filesystem that holds `path` (proc(5), mountinfo); "" when it can't be told."""
+    real = os.path.realpath(path)
+    best, kind = "", ""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        mount = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), left.split()[4])
+        inside = real == mount or real.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, right.split()[0]
+    return kind
+
+
+def is_remote(path: Path) -> bool:
+    """Whether `path` lies on a network or user-space filesystem, whose events and locks can't be trusted."""
+    kind = filesystem_type(path)
+    return kind in NETWORK_FILESYSTEMS or kind.startswith("fuse.")
+
+
+def open_state(state_dir: Path) -> str:
+    """Make the state directory where it is missing and return the instance's id.
+
+    Raises:
+        SpoolError: The directory can't be made, or lies on a network filesystem. Nothing else was touched.
+    """
+    existing = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
+    if is_remote(existing):
+        raise SpoolError(
+            f"The state directory {state_dir} lies on a network filesystem ({filesystem_type(existing)}), where "
+            "SQLite can lose data: set spool.state_dir to a folder on a local disk.",
+            reason="state_not_local",
+        )
+    try:
+        make_dirs(state_dir)
+        instance_path = state_dir / "instance"
+        if not instance_path.exists():
+            with contextlib.suppress(FileExistsError):
+                write_new(instance_path, f"{secrets.token_hex(4)}\n".encode(), staging=state_dir)
+        instance = instance_path.read_text(encoding="ascii").strip()
+    except OSError as fault:
+        raise folder_fault(fault) from None
+    if not re.fullmatch(r"[0-9a-f]{8}", instance):
+        raise SpoolError(f"{instance_path} is damaged: take it away and start again.", reason="state_damaged")
+    return instance
+
+
+@contextlib.contextmanager
+def instance_lock(state_dir: Path) -> Iterator[None]:
+    """Own the state directory for the length of the block.
+
+    Raises:
+        AlreadyRunning: Another process owns it; nothing was changed.
+    """
+    path = state_dir / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as fault:
+        raise folder_fault(fault) from None
+    try:
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+        except OSError as fault:
+            if fault.errno in (errno.EAGAIN, errno.EACCES):
+                raise AlreadyRunning(
+                    f"Another cesar-watch already runs on {state_dir}: stop it first, or use `cesar-watch status`."
+                ) from None
+            raise folder_fault(fault) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_running(state_dir: Path) -> bool:
+    """Whether a process owns the state directory; asks the kernel and takes nothing."""
+    try:
+        descriptor = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_WRLCK))
+        return bool(struct.unpack(_FLOCK, answer)[0] != fcntl.F_UNLCK)
+    finally:
+        os.close(descriptor)
+
+
+_FLOCK = "hhqqi0q"
+"""struct flock on 64-bit Linux: type, whence, start, length, process id."""
+
+
+def _whole_file(kind: int) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0)

@@ -1,0 +1,177 @@
+"""What a job is, the states it passes through, and the one table that allows a change of state.
+
+Nothing here touches a disk or a clock; the ledger carries the table out with compare-and-set writes.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cesar_watch.core.errors import IllegalTransition
+
+
+class State(StrEnum):
+    """Where a job stands. The words are those of ledger, sidecar and command line."""
+
+    CLAIMING = "claiming"
+    """Intent is logged; the rename may or may not have happened. Never shown."""
+    PENDING = "pending"
+    """Claimed, waiting for a worker, perhaps not before a time."""
+    PROCESSING = "processing"
+    """A worker holds the lease."""
+    TRANSCRIBED = "transcribed"
+    """The whole transcript is durable in the job's folder. Shown as processing."""
+    COMPLETED = "completed"
+    """Outputs durable, source archived."""
+    FAILED = "failed"
+    """Given up; source in failed/ with its reason."""
+    CANCELLED = "cancelled"
+    """Given up by the user; source in failed/."""
+
+    @property
+    def shown(self) -> str:
+        """The word that the world sees."""
+        return State.PROCESSING.value if self is State.TRANSCRIBED else self.value
+
+
+class Event(StrEnum):
+    """What may happen to a job; the input of the table."""
+
+    CLAIMED = "claimed"
+    LEASED = "leased"
+    TRANSCRIBED = "transcribed"
+    RETRY_LATER = "retry_later"
+    RELEASED = "released"
+    GAVE_UP = "gave_up"
+    CANCELLED = "cancelled"
+    PUBLISHED = "published"
+    REQUEUED = "requeued"
+
+
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.CLAIMING, Event.CLAIMED): State.PENDING,
+    (State.PENDING, Event.LEASED): State.PROCESSING,
+    (State.PENDING, Event.GAVE_UP): State.FAILED,
+    (State.PENDING, Event.CANCELLED): State.CANCELLED,
+    (State.PROCESSING, Event.TRANSCRIBED): State.TRANSCRIBED,
+    (State.PROCESSING, Event.RETRY_LATER): State.PENDING,
+    (State.PROCESSING, Event.RELEASED): State.PENDING,
+    (State.PROCESSING, Event.GAVE_UP): State.FAILED,
+    (State.PROCESSING, Event.CANCELLED): State.CANCELLED,
+    (State.TRANSCRIBED, Event.PUBLISHED): State.COMPLETED,
+    (State.TRANSCRIBED, Event.RETRY_LATER): State.PENDING,
+    (State.TRANSCRIBED, Event.RELEASED): State.PENDING,
+    (State.TRANSCRIBED, Event.GAVE_UP): State.FAILED,
+    (State.FAILED, Event.REQUEUED): State.PENDING,
+    (State.CANCELLED, Event.REQUEUED): State.PENDING,
+}
+
+TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+"""States in which the recording rests outside processing/."""
+
+
+class Request(StrEnum):
+    """What a person asked for from another process; the service carries it out."""
+
+    CANCEL = "cancel"
+    RETRY = "retry"
+    DELETE = "delete"
+
+
+def advance(state: State, event: Event) -> State:
+    """Return the state that follows `event`.
+
+    Raises:
+        IllegalTransition: The table has no entry for this pair; nothing was changed.
+    """
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise IllegalTransition(f"A job that is {state.shown} can't be {event.value}.") from None
+
+
+def new_job_id() -> str:
+    """Return sixteen random hexadecimal digits: short prefixes of it stay unique for a person's queue."""
+    return secrets.token_hex(8)
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """Which file this is and whether it changed: raw `lstat` values (stat(2)).
+
+    `ctime_ns` is not part of it, since our own rename changes it.
+    """
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileIdentity:
+        """Take the identity out of a stat result."""
+        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job was given up: a stable reason code and a sentence that names the remedy."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One claimed recording and its life, as the ledger last told it. A value: changing it changes nothing.
+
+    `name` and `subfolder` are the raw bytes that the inbox held (any byte string); `base` is the
+    valid, portable name under which outputs and sidecar appear in `outbox/<subfolder>/`.
+    `source` and `moving_to` are paths relative to the spool's root: where the recording lies, and
+    where it was about to be moved when this was written. All `_at` are aware UTC datetimes.
+    """
+
+    seq: int
+    job_id: str
+    state: State
+    name: bytes
+    subfolder: bytes
+    base: str
+    source: bytes
+    moving_to: bytes | None
+    identity: FileIdentity
+    sha256: str | None
+    options: dict[str, Any]
+    attempts: int
+    lease: str | None
+    request: Request | None
+    not_before_at: datetime | None
+    created_at: datetime
+    started_at: datetime | None
+    updated_at: datetime
+    completed_at: datetime | None
+    estimated_completion_at: datetime | None
+    progress: float
+    message: str
+    duration_s: float | None
+    language: str | None
+    language_probability: float | None
+    rtf: float | None
+    quality: dict[str, Any] | None
+    outputs: list[str] = field(default_factory=list)
+    error: Failure | None = None
+
+    @property
+    def display_name(self) -> str:
+        """The recording's name as valid text; undecodable bytes become the replacement character."""
+        return self.name.decode("utf-8", "replace")
+
+    def source_path(self, root: Path) -> Path:
+        """Return where the recording lies now."""
+        return root / os.fsdecode(self.source)

@@ -1,0 +1,191 @@
+"""The folder tree: its rooms, its marker, the proof that it is one mount, and where a recording rests.
+
+A rename is the only way in and out of a room, and whoever's rename succeeds owns the file
+(the idea is Maildir's). How a rename is made durable stands in `core/durable.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cesar_watch.core.durable import (
+    TEMPORARY_PREFIX,
+    Rename,
+    make_dirs,
+    move,
+    rename_noreplace,
+    sync_dir,
+    write_new,
+)
+from cesar_watch.core.errors import SpoolError, folder_fault
+from cesar_watch.core.job import Job
+
+MARKER = ".cesar-watch"
+ROOMS = ("inbox", "processing", "outbox", "archive", "failed", "duplicates")
+
+
+@dataclass(frozen=True)
+class Spool:
+    """One spool as one instance sees it. A value: safe to share between threads.
+
+    `rename` is the primitive by which files change rooms; only filesystems that can't do
+    RENAME_NOREPLACE, and tests, need another one.
+    """
+
+    root: Path
+    instance: str
+    spool_id: str
+    rename: Rename = rename_noreplace
+
+    @property
+    def inbox(self) -> Path:
+        """Where recordings are dropped."""
+        return self.root / "inbox"
+
+    @property
+    def outbox(self) -> Path:
+        """Where transcripts and sidecars appear."""
+        return self.root / "outbox"
+
+    @property
+    def processing(self) -> Path:
+        """This instance's claimed recordings, a folder each."""
+        return self.root / "processing" / self.instance
+
+    def job_dir(self, job_id: str) -> Path:
+        """The folder in which a claimed recording lies, with its checkpoint."""
+        return self.processing / job_id
+
+    def output_dir(self, job: Job) -> Path:
+        """The folder in the outbox that mirrors the inbox folder the recording came from."""
+        return self.outbox / os.fsdecode(job.subfolder)
+
+    def relative(self, path: Path) -> bytes:
+        """Return a path's bytes relative to the root, as the ledger stores them."""
+        return os.fsencode(path.relative_to(self.root))
+
+    def absolute(self, relative: bytes) -> Path:
+        """Undo `relative`."""
+        return self.root / os.fsdecode(relative)
+
+    def check(self) -> None:
+        """See that the spool is there and is the one that was opened.
+
+        Raises:
+            SpoolError: The marker is gone (share not mounted) or names another spool. Nothing was written.
+        """
+        if read_marker(self.root) != self.spool_id:
+            raise SpoolError(
+                f"Another spool lies at {self.root} than the one that was opened: "
+                "mount the right share, or restart if this is meant.",
+                reason="spool_changed",
+            )
+
+    def prove_one_mount(self) -> None:
+        """Rename a file through all rooms, since equal device numbers prove nothing (bind mounts).
+
+        Raises:
+            SpoolError: A room is missing, not writable, or on another mount. No file of ours stays.
+        """
+        make_dirs(self.processing)
+        rooms = [self.root / room for room in ROOMS]
+        probe = rooms[0] / f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
+        where = probe
+        try:
+            probe.touch(exist_ok=False)
+            for room in [*rooms[1:], rooms[0]]:
+                target = room / probe.name
+                self.rename(where, target)
+                where = target
+        except OSError as fault:
+            raise self._explain(fault) from None
+        finally:
+            with contextlib.suppress(OSError):
+                where.unlink(missing_ok=True)
+
+    def _explain(self, fault: OSError) -> SpoolError:
+        if fault.errno == errno.EXDEV:
+            return SpoolError(
+                f"The rooms of {self.root} lie on different mounts, so files can't be moved between them: mount the "
+                "parent folder once (in Docker one volume, in systemd one ReadWritePaths=), not each room.",
+                reason="spool_split",
+            )
+        if fault.errno == errno.ENOENT:
+            return SpoolError(
+                f"A room of the spool {self.root} is missing: run `cesar-watch init {self.root}` to make it again.",
+                reason="spool_missing",
+            )
+        return folder_fault(fault)
+
+    def resting_place(self, room: str, job: Job) -> Path:
+        """Return a free name for the job's recording in `room`, mirroring its inbox folder.
+
+        Durable for the folder, not for the name: the move itself finds out whether it is still free.
+        """
+        folder = self.root / room / os.fsdecode(job.subfolder)
+        make_dirs(folder)
+        return next(path for path in _numbered(folder / os.fsdecode(job.name)) if not os.path.lexists(path))
+
+    def move(self, source: Path, target: Path) -> None:
+        """Move durably between rooms; FileExistsError leaves both names untouched."""
+        move(source, target, rename=self.rename)
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """Yield the path, then `name-2.ext`, `name-3.ext` ..., each within the filesystem's 255 bytes."""
+    yield path
+    stem, suffix = os.fsencode(path.stem), os.fsencode(path.suffix)
+    for number in itertools.count(2):
+        tail = b"-%d" % number + suffix
+        yield path.with_name(os.fsdecode(stem[: 255 - len(tail)] + tail))
+
+
+def read_marker(root: Path) -> str:
+    """Return the spool's id from its marker.
+
+    Raises:
+        SpoolError: There is no marker, or it can't be read: the share is not mounted, or nobody ran `init`.
+    """
+    try:
+        return str(json.loads((root / MARKER).read_bytes())["spool_id"])
+    except FileNotFoundError:
+        raise SpoolError(
+            f"{root} has no marker {MARKER}: mount the share, or run `cesar-watch init {root}`.",
+            reason="spool_missing",
+        ) from None
+    except NotADirectoryError:
+        raise SpoolError(f"{root} is not a folder: correct spool.root.", reason="spool_missing") from None
+    except (ValueError, KeyError, TypeError):
+        raise SpoolError(
+            f"The marker {root / MARKER} is damaged: restore it from a backup, or take it away and run "
+            f"`cesar-watch init {root}`.",
+            reason="marker_damaged",
+        ) from None
+    except OSError as fault:
+        raise folder_fault(fault) from None
+
+
+def create_spool(root: Path) -> str:
+    """Make the rooms and, last, the marker; an existing spool keeps its id. Returns the spool's id.
+
+    Raises:
+        SpoolError: The folder can't be made or written. What had been made stays; running again goes on.
+    """
+    try:
+        for room in ROOMS:
+            make_dirs(root / room)
+        if not (root / MARKER).exists():
+            content = json.dumps({"spool_id": secrets.token_hex(8), "made_by": "cesar-watch"}) + "\n"
+            write_new(root / MARKER, content.encode(), staging=root)
+        sync_dir(root)
+    except OSError as fault:
+        raise folder_fault(fault) from None
+    return read_marker(root)

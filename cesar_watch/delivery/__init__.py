@@ -1,0 +1,1 @@
+"""Files and messages that leave the house: formats, sidecar, publishing, notices. Imports only core."""

@@ -1,0 +1,1 @@
+"""The actors that own threads, signals and clocks; they carry values from stage to stage."""

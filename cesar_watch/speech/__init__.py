@@ -1,0 +1,1 @@
+"""From recording to segments: decoding, windows, engine, checkpoint. Imports only core."""
