@@ -16,16 +16,74 @@ Format = Literal["txt", "srt", "vtt", "json", "tsv"]
 NoticeEvent = Literal["completed", "failed"]
 Seconds = Annotated[float, Field(gt=0)]
 
-MEDIA_EXTENSIONS = (
-    "3gp aac ac3 aif aifc aiff amr au caf dts flac flv m4a m4b m4v mka mkv mov mp2 mp3 mp4 mpeg mpg mts "
-    "oga ogg ogv opus spx ts wav weba webm wma wmv"
-).split()
+MEDIA_EXTENSIONS = [
+    "3gp",
+    "aac",
+    "ac3",
+    "aif",
+    "aifc",
+    "aiff",
+    "amr",
+    "au",
+    "caf",
+    "dts",
+    "flac",
+    "flv",
+    "m4a",
+    "m4b",
+    "m4v",
+    "mka",
+    "mkv",
+    "mov",
+    "mp2",
+    "mp3",
+    "mp4",
+    "mpeg",
+    "mpg",
+    "mts",
+    "oga",
+    "ogg",
+    "ogv",
+    "opus",
+    "spx",
+    "ts",
+    "wav",
+    "weba",
+    "webm",
+    "wma",
+    "wmv",
+]
 
-IGNORED_NAMES = (
-    ".* ~$* *~ *.tmp *.temp *.part *.partial *.filepart *.crdownload *.download *.opdownload *.aria2 *.st "
-    "*.!sync *.!qb *.!ut *.ytdl *.uploading *.inprogress *.incomplete ~syncthing~*.tmp *.sftmp *.mega "
-    "*.ffs_tmp *.unison.tmp Thumbs.db desktop.ini *.lnk"
-).split()
+IGNORED_NAMES = [
+    ".*",
+    "~$*",
+    "*~",
+    "*.tmp",
+    "*.temp",
+    "*.part",
+    "*.partial",
+    "*.filepart",
+    "*.crdownload",
+    "*.download",
+    "*.opdownload",
+    "*.aria2",
+    "*.st",
+    "*.!sync",
+    "*.!qb",
+    "*.!ut",
+    "*.ytdl",
+    "*.uploading",
+    "*.inprogress",
+    "*.incomplete",
+    "~syncthing~*.tmp",
+    "*.sftmp",
+    "*.mega",
+    "*.ffs_tmp",
+    "*.unison.tmp",
+    "Thumbs.db",
+    "desktop.ini",
+    "*.lnk",
+]
 
 
 class Section(BaseModel):
@@ -145,9 +203,7 @@ class NotifySettings(Section):
 class Settings(BaseSettings):
     """All settings, merged and checked."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CESAR_WATCH_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="CESAR_WATCH_", env_nested_delimiter="__", extra="forbid", frozen=True)
 
     spool: SpoolSettings = SpoolSettings()
     engine: EngineSettings = EngineSettings()

@@ -34,7 +34,9 @@ def find_config(given: Path | None, *, environ: Mapping[str, str], cwd: Path) ->
     named = given or (Path(environ["CESAR_WATCH_CONFIG"]) if environ.get("CESAR_WATCH_CONFIG") else None)
     if named is not None:
         if not named.is_file():
-            raise ConfigError(f"There is no configuration file at {named}: correct the path, or run `cesar-watch init`.")
+            raise ConfigError(
+                f"There is no configuration file at {named}: correct the path, or run `cesar-watch init`."
+            )
         return named.absolute()
     spools = sorted(marker.parent / "config.toml" for marker in cwd.glob("*/.cesar-watch"))
     user = Path(environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "/")) / ".config")

@@ -20,7 +20,8 @@ from cesar_watch.core.durable import make_dirs, write_new
 from cesar_watch.core.errors import AlreadyRunning, SpoolError, folder_fault
 
 NETWORK_FILESYSTEMS = frozenset(
-    "nfs nfs4 cifs smb3 smbfs 9p virtiofs ceph glusterfs afs ncpfs davfs fuse fuseblk lustre".split()
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "ceph", "glusterfs", "afs", "ncpfs", "davfs"}
+    | {"fuse", "fuseblk", "lustre"}
 )
 
 

@@ -108,6 +108,7 @@ def prepare(folder: Path, seed: int, phrases: int = 4000, renditions: int = 12, 
     """
     parts = {
         "held_out.pcm": lambda: _phrase_tasks(held_out, seed + 1, held_out_phrases),
+        "held_out_words.pcm": lambda: _word_tasks(1, seed + 4),
         "words.pcm": lambda: _word_tasks(renditions, seed + 2),
         "phrases.pcm": lambda: _phrase_tasks(phrases, seed + 3, training_phrases),
     }

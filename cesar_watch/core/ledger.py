@@ -1,0 +1,260 @@
+"""The ledger: every job, every change of its state, every notice; peewee on SQLite.
+
+Every change of state is a compare-and-set on (job, state, lease), allowed by the table in
+`core/job.py`, logged in `transitions`, and committed together with its notices. Methods are safe
+to call from any thread and are never called while a rename or a decode is under way. Each returns
+after the commit is durable (`synchronous=FULL`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from peewee import fn
+
+from cesar_watch.core.database import ledger_faults, open_database
+from cesar_watch.core.errors import LeaseLost, UsageError
+from cesar_watch.core.job import Event, FileIdentity, Job, Request, State, advance
+from cesar_watch.core.notice import Notice
+from cesar_watch.core.notice_queue import NoticeQueue
+from cesar_watch.core.tables import JobRow, NoticeRow, TransitionRow, to_columns, to_job
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is known of a recording before it is claimed."""
+
+    job_id: str
+    name: bytes
+    subfolder: bytes
+    source: bytes
+    moving_to: bytes
+    identity: FileIdentity
+    options: dict[str, Any]
+
+
+class Ledger:
+    """One open ledger."""
+
+    def __init__(self, path: Path, spool_id: str, *, owner: bool = False) -> None:
+        """Open the ledger of a spool; the owner of the instance lock makes it where it is missing.
+
+        Raises:
+            LedgerError: It can't be used; nothing was changed.
+        """
+        self.path = path
+        self.is_new = owner and not path.exists()
+        self._database = open_database(path, spool_id, owner=owner)
+        self.notices = NoticeQueue(path, self._database)
+
+    def close(self) -> None:
+        """Close the calling thread's connection."""
+        self._database.close()
+
+    # --- claiming -------------------------------------------------------------------------
+
+    def log_intent(self, intent: Intent, bases: Iterable[tuple[str, str]], now: datetime) -> Job:
+        """Add a job that is about to be claimed, and reserve its output base.
+
+        Args:
+            bases: Candidates (base, key), best first; the first whose key nobody in the same
+                subfolder has is taken. The iterable must not end before one is free.
+        """
+        columns = to_columns(
+            {
+                "job_id": intent.job_id,
+                "name": intent.name,
+                "subfolder": intent.subfolder,
+                "source": intent.source,
+                "moving_to": intent.moving_to,
+                "identity": intent.identity,
+                "options": intent.options,
+                "state": State.CLAIMING,
+                "created_at": now,
+                "updated_at": now,
+            }
+        )
+        with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
+            base, key = self._free_base(intent.subfolder, bases)
+            JobRow.insert(base=base, base_key=key, **columns).execute(self._database)
+        return self.get(intent.job_id)
+
+    def _free_base(self, subfolder: bytes, bases: Iterable[tuple[str, str]]) -> tuple[str, str]:
+        for base, key in bases:
+            taken = JobRow.select(fn.COUNT("*")).where(JobRow.subfolder == subfolder, JobRow.base_key == key)
+            if not taken.scalar(self._database):
+                return base, key
+        raise ValueError("no candidate for an output base was free")
+
+    def reserve_base(self, job: Job, bases: Iterable[tuple[str, str]]) -> Job:
+        """Give a job another output base, because somebody else's file took its name in the outbox."""
+        with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
+            base, key = self._free_base(job.subfolder, bases)
+            JobRow.update(base=base, base_key=key).where(JobRow.seq == job.seq).execute(self._database)
+        return self.get(job.job_id)
+
+    def withdraw(self, job: Job) -> None:
+        """Forget a job whose recording was never claimed; its base is free again."""
+        with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
+            JobRow.delete().where(JobRow.seq == job.seq, JobRow.state == State.CLAIMING).execute(self._database)
+
+    # --- changes of state -------------------------------------------------------------------
+
+    def apply(
+        self,
+        job: Job,
+        event: Event,
+        now: datetime,
+        *,
+        notices: Sequence[Notice] = (),
+        reason: str | None = None,
+        **changes: Any,
+    ) -> Job:
+        """Change a job's state by the table, log it, and store its notices: all or nothing.
+
+        Args:
+            reason: A stable code for the history, where the event alone does not tell.
+            changes: Fields of `Job` to change in the same commit.
+
+        Raises:
+            IllegalTransition: The table does not allow it.
+            LeaseLost: The job is no longer as it was read; nothing was changed.
+        """
+        target = advance(job.state, event)
+        columns = to_columns({"updated_at": now, **changes, "state": target})
+        with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
+            self._compare_and_set(job, columns)
+            TransitionRow.insert(
+                job_id=job.job_id,
+                event=event,
+                from_state=job.state,
+                to_state=target,
+                attempt=columns.get("attempts", job.attempts),
+                at=now.timestamp(),
+                reason=reason,
+            ).execute(self._database)
+            self.notices.add(notices, now)
+        return self.get(job.job_id)
+
+    def update(self, job: Job, now: datetime, **changes: Any) -> Job:
+        """Change fields of a job without changing its state.
+
+        Raises:
+            LeaseLost: The job is no longer as it was read; nothing was changed.
+        """
+        with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
+            self._compare_and_set(job, to_columns({"updated_at": now, **changes}))
+        return self.get(job.job_id)
+
+    def _compare_and_set(self, job: Job, columns: Mapping[str, Any]) -> None:
+        lease = JobRow.lease.is_null() if job.lease is None else JobRow.lease == job.lease
+        query = JobRow.update(**columns).where(JobRow.seq == job.seq, JobRow.state == job.state, lease)
+        if query.execute(self._database) != 1:
+            raise LeaseLost(f"Job {job.job_id} was changed by somebody else; this attempt ends without a trace.")
+
+    def lease_next(self, lease: str, now: datetime) -> Job | None:
+        """Give the oldest pending job whose time has come to a worker, counting the attempt before any work."""
+        ready = JobRow.not_before_at.is_null() | (JobRow.not_before_at <= now.timestamp())
+        query = JobRow.select().where(JobRow.state == State.PENDING, JobRow.request.is_null(), ready)
+        job = self._first(query.order_by(JobRow.seq))
+        if job is None:
+            return None
+        return self.apply(
+            job,
+            Event.LEASED,
+            now,
+            lease=lease,
+            attempts=job.attempts + 1,
+            not_before_at=None,
+            started_at=job.started_at or now,
+        )
+
+    def forget(self, job: Job) -> None:
+        """Remove a job, its history and its notices; its files are the caller's affair."""
+        with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
+            JobRow.delete().where(JobRow.seq == job.seq).execute(self._database)
+            TransitionRow.delete().where(TransitionRow.job_id == job.job_id).execute(self._database)
+            NoticeRow.delete().where(NoticeRow.job_id == job.job_id).execute(self._database)
+
+    # --- requests of people -------------------------------------------------------------------
+
+    def ask(self, job: Job, request: Request | None) -> None:
+        """Note what a person wants done with a job, or (None) that it has been seen to."""
+        with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
+            JobRow.update(request=request).where(JobRow.seq == job.seq).execute(self._database)
+
+    def requested(self) -> list[Job]:
+        """Return the jobs that somebody wants something done with, oldest first."""
+        return self._all(JobRow.select().where(JobRow.request.is_null(False)).order_by(JobRow.seq))
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job:
+        """Return a job by its whole id.
+
+        Raises:
+            UsageError: There is none.
+        """
+        job = self._first(JobRow.select().where(JobRow.job_id == job_id))
+        if job is None:
+            raise UsageError(f"There is no job {job_id}: `cesar-watch jobs` lists them.", reason="no_such_job")
+        return job
+
+    def find(self, prefix: str) -> Job:
+        """Return the only job whose id begins with `prefix`.
+
+        Raises:
+            UsageError: None does, or several do.
+        """
+        found = self._all(JobRow.select().where(JobRow.job_id.startswith(prefix)).order_by(JobRow.seq).limit(6))
+        found = [job for job in found if job.state is not State.CLAIMING]
+        if not found or not prefix:
+            raise UsageError(f"There is no job {prefix!r}: `cesar-watch jobs` lists them.", reason="no_such_job")
+        if len(found) > 1:
+            some = ", ".join(job.job_id for job in found[:5])
+            raise UsageError(f"Several jobs begin with {prefix!r} ({some}): give more digits.", reason="ambiguous_job")
+        return found[0]
+
+    def jobs(
+        self, states: Iterable[State] = (), *, newest_first: bool = False, limit: int = 0, skip: int = 0
+    ) -> list[Job]:
+        """Return jobs in the order they were claimed; no states: all that are shown to the world."""
+        query = JobRow.select().where(JobRow.state.in_(list(states) or _SHOWN))
+        query = query.order_by(JobRow.seq.desc() if newest_first else JobRow.seq)
+        if limit:
+            query = query.limit(limit).offset(skip)
+        return self._all(query)
+
+    def counts(self) -> dict[State, int]:
+        """Return how many jobs are in each state."""
+        query = JobRow.select(JobRow.state, fn.COUNT("*").alias("number")).group_by(JobRow.state).dicts()
+        with ledger_faults(self.path):
+            found = {State(row["state"]): row["number"] for row in query.execute(self._database)}
+        return {state: found.get(state, 0) for state in State}
+
+    def next_due_at(self) -> float | None:
+        """Return when the earliest pending job may start, as POSIX seconds; None without one."""
+        query = JobRow.select(fn.MIN(fn.COALESCE(JobRow.not_before_at, 0.0))).where(JobRow.state == State.PENDING)
+        with ledger_faults(self.path):
+            value = query.scalar(self._database)
+        return None if value is None else float(value)
+
+    def history(self, job: Job) -> list[dict[str, Any]]:
+        """Return a job's changes of state, oldest first, as plain mappings."""
+        query = TransitionRow.select().where(TransitionRow.job_id == job.job_id).order_by(TransitionRow.number)
+        with ledger_faults(self.path):
+            return list(query.dicts().execute(self._database))
+
+    def _first(self, query: Any) -> Job | None:
+        return next(iter(self._all(query.limit(1))), None)
+
+    def _all(self, query: Any) -> list[Job]:
+        with ledger_faults(self.path):
+            return [to_job(row) for row in query.dicts().execute(self._database)]
+
+
+_SHOWN = [state for state in State if state is not State.CLAIMING]
