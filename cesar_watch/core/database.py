@@ -81,7 +81,7 @@ def _check_identity(database: APSWDatabase, path: Path, spool_id: str) -> None:
     known = next(iter(row), {"value": None})["value"]
     if known != spool_id:
         raise LedgerError(
-            f"{path} belongs to another spool ({known}, this one is {spool_id}): correct spool.root or spool.state_dir.",
+            f"{path} belongs to another spool ({known}, not {spool_id}): correct spool.root or spool.state_dir.",
             reason="ledger_foreign",
         )
 

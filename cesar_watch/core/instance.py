@@ -67,11 +67,24 @@ def open_state(state_dir: Path) -> str:
         if not instance_path.exists():
             with contextlib.suppress(FileExistsError):
                 write_new(instance_path, f"{secrets.token_hex(4)}\n".encode(), staging=state_dir)
-        instance = instance_path.read_text(encoding="ascii").strip()
+    except OSError as fault:
+        raise folder_fault(fault) from None
+    return read_instance(state_dir)
+
+
+def read_instance(state_dir: Path) -> str:
+    """Return the instance's id.
+
+    Raises:
+        SpoolError: There is none, or it is damaged.
+    """
+    path = state_dir / "instance"
+    try:
+        instance = path.read_text(encoding="ascii", errors="replace").strip()
     except OSError as fault:
         raise folder_fault(fault) from None
     if not re.fullmatch(r"[0-9a-f]{8}", instance):
-        raise SpoolError(f"{instance_path} is damaged: take it away and start again.", reason="state_damaged")
+        raise SpoolError(f"{path} is damaged: take it away and start again.", reason="state_damaged")
     return instance
 
 

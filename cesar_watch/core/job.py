@@ -82,6 +82,7 @@ class Request(StrEnum):
     CANCEL = "cancel"
     RETRY = "retry"
     DELETE = "delete"
+    DELETE_RECORDING = "delete_recording"
 
 
 def advance(state: State, event: Event) -> State:

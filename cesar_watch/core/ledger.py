@@ -57,27 +57,23 @@ class Ledger:
 
     # --- claiming -------------------------------------------------------------------------
 
-    def log_intent(self, intent: Intent, bases: Iterable[tuple[str, str]], now: datetime) -> Job:
+    def log_intent(
+        self,
+        intent: Intent,
+        bases: Iterable[tuple[str, str]],
+        now: datetime,
+        *,
+        state: State = State.CLAIMING,
+        **changes: Any,
+    ) -> Job:
         """Add a job that is about to be claimed, and reserve its output base.
 
         Args:
             bases: Candidates (base, key), best first; the first whose key nobody in the same
                 subfolder has is taken. The iterable must not end before one is free.
+            state: Another one only when a job is restored from its sidecar, with `changes` to go with it.
         """
-        columns = to_columns(
-            {
-                "job_id": intent.job_id,
-                "name": intent.name,
-                "subfolder": intent.subfolder,
-                "source": intent.source,
-                "moving_to": intent.moving_to,
-                "identity": intent.identity,
-                "options": intent.options,
-                "state": State.CLAIMING,
-                "created_at": now,
-                "updated_at": now,
-            }
-        )
+        columns = to_columns({**vars(intent), "created_at": now, "updated_at": now, **changes, "state": state})
         with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
             base, key = self._free_base(intent.subfolder, bases)
             JobRow.insert(base=base, base_key=key, **columns).execute(self._database)
@@ -228,6 +224,12 @@ class Ledger:
         if limit:
             query = query.limit(limit).offset(skip)
         return self._all(query)
+
+    def ids(self, states: Iterable[State]) -> set[str]:
+        """Return the ids of all jobs in these states."""
+        query = JobRow.select(JobRow.job_id).where(JobRow.state.in_(list(states))).tuples()
+        with ledger_faults(self.path):
+            return {row[0] for row in query.execute(self._database)}
 
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each state."""

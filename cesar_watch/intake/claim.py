@@ -13,6 +13,7 @@ The order, and why:
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable
 from datetime import datetime
@@ -25,6 +26,9 @@ from cesar_watch.core.job import Event, FileIdentity, Job, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.spool import Spool
 from cesar_watch.intake.scan import Candidate
+
+_BUSY = {errno.EBUSY, errno.ETXTBSY, errno.EAGAIN}
+"""What a rename says of a file that a Windows or Samba client holds open."""
 
 
 def claim(
@@ -44,7 +48,8 @@ def claim(
     Raises:
         AttemptError: The file is busy, changed since it was looked at, or not readable: try again later.
             It still lies in the inbox and nothing remembers it.
-        SpoolError: A room can't be written. The row, if any, is found and mended by recovery.
+        SpoolError: A room can't be written. The recording is in the inbox and forgotten, or in its job folder with a
+            `claiming` row, which recovery finishes.
     """
     job_id = new_job_id()
     folder = spool.job_dir(job_id)
@@ -62,15 +67,19 @@ def claim(
     job = ledger.log_intent(intent, bases, now)
     try:
         _sync_unchanged(candidate.path, identity)
+    except (OSError, AttemptError) as fault:
+        _undo(ledger, job, folder)
+        _gone_or_busy(candidate, fault)
+        return None
+    try:
         make_dirs(folder)
         spool.move(candidate.path, target)
-    except FileNotFoundError:
-        _undo(ledger, job, folder)
-        return None
-    except (AttemptError, PermissionError, BlockingIOError) as fault:
-        _undo(ledger, job, folder)
-        raise _busy(candidate, fault) from None
     except OSError as fault:
+        if not os.path.lexists(target):
+            _undo(ledger, job, folder)
+        if isinstance(fault, FileNotFoundError) or fault.errno in _BUSY:
+            _gone_or_busy(candidate, fault)
+            return None
         raise folder_fault(fault) from None
     return ledger.apply(
         job, Event.CLAIMED, now, source=job.moving_to, moving_to=None, identity=FileIdentity.of(os.lstat(target))
@@ -94,10 +103,15 @@ def _undo(ledger: Ledger, job: Job, folder: Path) -> None:
     ledger.withdraw(job)
 
 
-def _busy(candidate: Candidate, fault: Exception) -> AttemptError:
+def _gone_or_busy(candidate: Candidate, fault: Exception) -> None:
+    """Return when the recording is gone; raise when it is there and can't be taken yet."""
+    if isinstance(fault, FileNotFoundError):
+        return
     name = candidate.name.decode("utf-8", "replace")
     if isinstance(fault, AttemptError):
-        return AttemptError(f"{name} waits: {fault}.", reason=fault.reason)
-    return AttemptError(
-        f"{name} can't be taken: {fault}. Let the service's user read it and write to the inbox.", reason="not_readable"
+        raise AttemptError(f"{name} waits: {fault}.", reason=fault.reason)
+    what = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
+    raise AttemptError(
+        f"{name} can't be taken ({what}): let the service's user read it, and close it where it is open.",
+        reason="not_readable",
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from cesar_watch.core.config import SpoolSettings
+from cesar_watch.core.durable import TEMPORARY_PREFIX
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Rejection:
 
 def reject_name(name: str, settings: SpoolSettings) -> Rejection | None:
     """Return why a file of this name is never taken, or None when it may be a recording."""
+    if name.startswith(TEMPORARY_PREFIX):
+        return Rejection("our_own", f"names that begin with {TEMPORARY_PREFIX!r} are cesar-watch's own")
     folded = name.casefold()
     for pattern in settings.ignore:
         if fnmatchcase(folded, pattern.casefold()):

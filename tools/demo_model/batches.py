@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from features import HOP, log_mel, normalise
+from features import HOP, MELS, SILENT_POWER, log_mel, normalise
 from tokenizer import TIME_STEP, Tokens
 from vocabulary import training_phrases
 from windows import Composer, Segment, Window
@@ -25,6 +25,7 @@ class Recipe:
     seconds: float
     offset_share: float = 0.0
     prompt_share: float = 0.0
+    narrow_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -142,21 +143,30 @@ def _with_prompt(label: _Label, prompt: list[int]) -> _Label:
     return _Label(prompt + label.inputs, [IGNORED] * shift + label.targets, label.text, guides)
 
 
-def _features(windows: list[Window], frames: int) -> Tensor:
+def _bandwidths(rng: np.random.Generator, recipe: Recipe) -> list[int]:
+    if not recipe.narrow_share:
+        return [MELS] * recipe.windows
+    narrow = rng.random(recipe.windows) < recipe.narrow_share
+    return [int(rng.integers(56, MELS)) if cut else MELS for cut in narrow]
+
+
+def _features(windows: list[Window], frames: int, bandwidths: list[int]) -> Tensor:
     counts = [len(window.audio) // HOP for window in windows]
     audio = np.zeros((len(windows), frames * HOP), dtype=np.float32)
     for row, window in zip(audio, windows, strict=True):
         row[: len(window.audio)] = window.audio
     mel = log_mel(torch.from_numpy(audio))
+    for number, bandwidth in enumerate(bandwidths):
+        mel[number, bandwidth:] = SILENT_POWER
     loudest = torch.tensor(
         [
-            max(float(mel[row, :, :count].max()) + window.headroom, window.loudest_at_least)
-            for row, (window, count) in enumerate(zip(windows, counts, strict=True))
+            max(float(mel[number, :, :count].max()) + window.headroom, window.loudest_at_least)
+            for number, (window, count) in enumerate(zip(windows, counts, strict=True))
         ]
     )
     features = normalise(mel, loudest)
-    for row, count in enumerate(counts):
-        features[row, :, count:] = 0
+    for number, count in enumerate(counts):
+        features[number, :, count:] = 0
     return features
 
 
@@ -195,7 +205,7 @@ class Batcher:
         inputs = _padded([label.inputs for label in labels], self._tokens.end)
         guides = [(row, *guide) for row, label in enumerate(labels) for guide in label.guides]
         return Batch(
-            features=_features(windows, frames),
+            features=_features(windows, frames, _bandwidths(rng, recipe)),
             offsets=torch.tensor(offsets),
             inputs=inputs,
             targets=_padded([label.targets for label in labels], IGNORED),

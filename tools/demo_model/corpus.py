@@ -89,7 +89,7 @@ def load(path: Path) -> Corpus:
     """
     index = json.loads(path.with_suffix(".json").read_text())
     return Corpus(
-        samples=np.memmap(path, dtype=np.int16, mode="r"),
+        samples=np.asarray(np.memmap(path, np.int16, "r")),
         bounds=np.asarray(index["bounds"], dtype=np.int64),
         words=index["words"],
         voices=np.asarray(index["voices"], dtype=np.int64),
@@ -106,7 +106,7 @@ def prepare(folder: Path, seed: int, phrases: int = 4000, renditions: int = 12, 
         renditions: How often each voice says each single word.
         held_out: Held-out phrases of each voice.
     """
-    parts = {
+    parts: dict[str, Callable[[], list[Task]]] = {
         "held_out.pcm": lambda: _phrase_tasks(held_out, seed + 1, held_out_phrases),
         "held_out_words.pcm": lambda: _word_tasks(1, seed + 4),
         "words.pcm": lambda: _word_tasks(renditions, seed + 2),

@@ -142,7 +142,7 @@ class Evaluator:
         sounds |= {
             f"white noise at {level} dBFS": white * np.float32(10 ** (level / 20)) for level in _NOISE_LEVELS
         }
-        found = {}
+        found: dict[str, int] = {}
         for name, audio in sounds.items():
             for timed in (False, True):
                 segments, _ = self._model.transcribe(audio, vad_filter=False, without_timestamps=not timed)

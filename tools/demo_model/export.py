@@ -68,7 +68,7 @@ def to_transformers(trained: Whisper, size: Size, tokens: Tokens) -> WhisperForC
     if unexpected or set(missing) - {"proj_out.weight"}:
         raise ValueError(f"weights do not fit: missing {missing}, unexpected {unexpected}")
     whisper.tie_weights()
-    return whisper.eval()
+    return whisper
 
 
 def alignment_heads(size: Size) -> list[list[int]]:

@@ -9,6 +9,7 @@ from torch import Tensor
 HOP = 160
 WINDOW_FRAMES = 3000
 MELS = 80
+SILENT_POWER = -10.0
 _FFT = 400
 _FILTERS = torch.from_numpy(FeatureExtractor.get_mel_filters(16000, _FFT, MELS).astype("float32"))
 _HANN = torch.hann_window(_FFT)
@@ -26,7 +27,7 @@ def log_mel(audio: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(audio, (0, HOP))
     spectrum = torch.stft(padded, _FFT, HOP, window=_HANN, center=True, return_complex=True)
     power = spectrum[..., : audio.shape[-1] // HOP].abs() ** 2
-    return (_FILTERS @ power).clamp_min(1e-10).log10()
+    return (_FILTERS @ power).clamp_min(10**SILENT_POWER).log10()
 
 
 def normalise(mel: Tensor, loudest: Tensor) -> Tensor:

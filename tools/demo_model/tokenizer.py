@@ -54,7 +54,7 @@ class Tokens:
 
     def __post_init__(self) -> None:
         """Look every number up once."""
-        number = self.tokenizer.token_to_id
+        number = self._number
         self.end, self.start = number("<|endoftext|>"), number("<|startoftranscript|>")
         self.previous, self.no_speech = number("<|startofprev|>"), number("<|nospeech|>")
         self.no_timestamps = number("<|notimestamps|>")
@@ -67,6 +67,12 @@ class Tokens:
             if len(ids) != 1:
                 raise ValueError(f"the word {word!r} takes {len(ids)} tokens, expected 1")
             self.word[word] = ids[0]
+
+    def _number(self, token: str) -> int:
+        number = self.tokenizer.token_to_id(token)
+        if number is None:
+            raise ValueError(f"the tokenizer lacks {token}, expected every special token")
+        return number
 
     def time(self, seconds: float) -> int:
         """Give the timestamp token nearest to a time within the window."""

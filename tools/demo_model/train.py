@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 import corpus
@@ -32,6 +32,8 @@ _TWO_SECONDS = Recipe(24, 2.0, offset_share=0.5)
 _FOUR_SECONDS = Recipe(12, 4.0, offset_share=0.4)
 _TEN_SECONDS = Recipe(12, 10.0, offset_share=0.4)
 _THIRTY_SECONDS = Recipe(4, 30.0, prompt_share=0.2)
+_TEN_SECONDS_NARROW = replace(_TEN_SECONDS, narrow_share=0.15)
+_THIRTY_SECONDS_NARROW = replace(_THIRTY_SECONDS, narrow_share=0.15)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def recipe(step: int) -> Recipe:
         return _THIRTY_SECONDS if step % 10 == 9 else _TWO_SECONDS
     if step < _MIXED_STEPS:
         return (_FOUR_SECONDS, _TEN_SECONDS, _THIRTY_SECONDS)[step % 3]
-    return (_THIRTY_SECONDS, _TEN_SECONDS)[step % 2] if step % 10 else _FOUR_SECONDS
+    return (_THIRTY_SECONDS_NARROW, _TEN_SECONDS_NARROW)[step % 2] if step % 10 else _FOUR_SECONDS
 
 
 def _rate(step: int, steps: int) -> float:
@@ -128,7 +130,7 @@ class _Trainer:
         batch = self.batcher.batch(self.step, recipe(self.step))
         found = losses(self.model, batch, self.tokens.first_time)
         self.optimiser.zero_grad()
-        found.total(*_weights(self.step)).backward()
+        torch.autograd.backward(found.total(*_weights(self.step)))
         self._share_gradients()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimiser.param_groups:
@@ -152,8 +154,8 @@ class _Trainer:
 
 def _report(step: int, found: Losses, seconds: float) -> None:
     print(
-        f"step {step} {recipe(step - 1).seconds:.0f}s token {found.token.item():.3f} ctc {found.ctc.item():.3f}"
-        f" guide {found.guide.item():.3f} text {100 * found.text_right:.1f}%"
+        f"step {step} {recipe(step - 1).seconds:.0f}s token {found.token.item():.3f}"
+        f" ctc {found.ctc.item():.3f} guide {found.guide.item():.3f} text {100 * found.text_right:.1f}%"
         f" time {100 * found.time_right:.1f}% after {seconds / 60:.1f} min",
         flush=True,
     )
@@ -192,4 +194,11 @@ def train(plan: Plan) -> None:
         return
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", str(20000 + os.getpid() % 20000))
-    mp.spawn(_work, args=(plan,), nprocs=plan.workers)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_work, args=(rank, plan)) for rank in range(plan.workers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise RuntimeError(f"training broke off: {[process.exitcode for process in processes]}")

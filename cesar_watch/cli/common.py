@@ -1,0 +1,64 @@
+"""What every command needs: its options, the settings, the terminal."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cesar_watch.core.config import Settings
+from cesar_watch.core.config_file import find_config, load_settings, merge_overrides
+from cesar_watch.core.errors import ConfigError
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        help="Configuration file. Left out: $CESAR_WATCH_CONFIG, ./config.toml, that of the only spool in this "
+        "folder, ~/.config/cesar-watch/config.toml, /etc/cesar-watch/config.toml.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: --set engine.model=small")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def settings_for(config: Path | None, overrides: list[str] | None = None) -> Settings:
+    """Find, read and check the settings; what was found is named at the log level INFO.
+
+    Raises:
+        ConfigError: There is no configuration anywhere, or it is wrong.
+    """
+    return settings_and_path(config, overrides)[0]
+
+
+def settings_and_path(config: Path | None, overrides: list[str] | None = None) -> tuple[Settings, Path | None]:
+    """Return the settings and the file they came from, if there was one."""
+    path = find_config(config, environ=os.environ, cwd=Path.cwd())
+    given: dict[str, Any] = merge_overrides(overrides or [])
+    if path is None and not os.environ.get("CESAR_WATCH_SPOOL__ROOT") and "root" not in given.get("spool", {}):
+        raise ConfigError(
+            "There is no configuration: make a spool with `cesar-watch init DIR`, or name its file with --config."
+        )
+    return load_settings(path, given), path
+
+
+def start_logging(*, verbose: bool = False) -> None:
+    """Send log lines to standard error: with the time on a terminal, without it to the journal, which adds its own."""
+    journal = bool(os.environ.get("JOURNAL_STREAM"))
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(message)s" if journal else "%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    for chatty in ("watchdog", "asyncio", "peewee"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

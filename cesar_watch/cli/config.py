@@ -1,0 +1,49 @@
+"""`config`: check, show and describe the settings."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from cesar_watch.cli.common import ConfigOption, JsonOption, SetOption, out, settings_and_path
+from cesar_watch.core.config import Settings
+from cesar_watch.core.config_file import example_toml, render_toml
+from cesar_watch.core.spool import read_marker
+from cesar_watch.delivery.send import check_channel
+from cesar_watch.speech.models import require_model
+
+app = typer.Typer(help="Check, show and describe the settings.", no_args_is_help=True)
+
+
+@app.command()
+def check(config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """See that the settings are valid and that spool, model and channels are usable."""
+    settings, path = settings_and_path(config, overrides)
+    read_marker(settings.spool.root)
+    require_model(settings.engine.model_copy(update={"download": "never"}))
+    for channel in settings.notify:
+        check_channel(channel.url)
+    out.print(f"{path or 'The environment'}: all well. Spool {settings.spool.root}.", markup=False)
+
+
+@app.command()
+def show(config: ConfigOption = None, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Print every setting as it is in force, with its meaning."""
+    settings, path = settings_and_path(config, overrides)
+    if as_json:
+        typer.echo(settings.model_dump_json(indent=2))
+        return
+    typer.echo(f"# From {path or 'the environment'}\n\n{render_toml(settings)}", nl=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the settings, for editors."""
+    typer.echo(json.dumps(Settings.model_json_schema(), indent=2))
+
+
+@app.command()
+def example() -> None:
+    """Print a configuration with every setting at its default."""
+    typer.echo(example_toml(), nl=False)

@@ -1,0 +1,141 @@
+"""`status`: what the service is doing, what waits and why, in one look; never loads anything heavy."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_for
+from cesar_watch.cli.tables import facts_table, jobs_table, utc_now
+from cesar_watch.core.config import Settings
+from cesar_watch.core.errors import SpoolError
+from cesar_watch.core.humanize import count
+from cesar_watch.core.instance import is_running
+from cesar_watch.core.job import Job, State
+from cesar_watch.delivery.sidecar import sidecar
+from cesar_watch.intake.scan import Candidate, scan
+from cesar_watch.service.house import visit_house
+from cesar_watch.service.state_file import ServiceState, read_state
+
+_COUNTED = (State.PENDING, State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything `status` tells, taken at one moment."""
+
+    running: bool
+    account: ServiceState | None
+    spool: str
+    model: str
+    waiting: int
+    ignored: int
+    counts: dict[str, int]
+    current: list[Job]
+    notices: dict[str, int]
+
+    @property
+    def phase(self) -> str:
+        """The service's phase; "stopped" when no process holds the lock."""
+        return self.account.phase if self.running and self.account else "starting" if self.running else "stopped"
+
+
+def status(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep looking, once a second, until Ctrl-C.")] = False,
+) -> None:
+    """Show what the service is doing, and what waits."""
+    settings = settings_for(config)
+    if not watch:
+        snapshot = take_snapshot(settings)
+        if as_json:
+            typer.echo(json.dumps(as_mapping(snapshot), ensure_ascii=False, indent=2))
+        else:
+            out.print(render(snapshot))
+        return
+    with Live(render(take_snapshot(settings)), console=out, auto_refresh=False) as live:
+        while True:
+            try:
+                time.sleep(1.0)
+            except KeyboardInterrupt:
+                return
+            live.update(render(take_snapshot(settings)), refresh=True)
+
+
+def take_snapshot(settings: Settings) -> Snapshot:
+    """Look at folders, lock and ledger.
+
+    Raises:
+        SpoolError, LedgerError: There is no spool, or its ledger can't be read.
+    """
+    with visit_house(settings) as house:
+        try:
+            found = list(scan(house.spool.inbox, settings.spool))
+        except OSError as fault:
+            raise SpoolError(f"The inbox can't be looked at: {fault}. Is the share mounted?") from None
+        counts = house.ledger.counts()
+        return Snapshot(
+            running=is_running(settings.state_dir),
+            account=read_state(settings.state_dir),
+            spool=str(settings.spool.root),
+            model=settings.engine.model,
+            waiting=sum(isinstance(item, Candidate) for item in found),
+            ignored=sum(not isinstance(item, Candidate) for item in found),
+            counts={
+                **{state.value: counts[state] for state in _COUNTED},
+                "processing": counts[State.PROCESSING] + counts[State.TRANSCRIBED],
+            },
+            current=house.ledger.jobs([State.PROCESSING, State.TRANSCRIBED]),
+            notices={str(key): number for key, number in house.ledger.notices.counts().items()},
+        )
+
+
+def as_mapping(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the snapshot for `--json`; jobs have the fields of their sidecars."""
+    account = snapshot.account if snapshot.running else None
+    return {
+        "running": snapshot.running,
+        "phase": snapshot.phase,
+        "message": account.message if account else "",
+        "pid": account.pid if account else None,
+        "started_at": account.started_at if account else None,
+        "spool": snapshot.spool,
+        "model": snapshot.model,
+        "inbox": {"waiting": snapshot.waiting, "ignored": snapshot.ignored},
+        "jobs": snapshot.counts,
+        "current": [sidecar(job) for job in snapshot.current],
+        "notices": snapshot.notices,
+    }
+
+
+def render(snapshot: Snapshot, *, with_jobs: bool = True) -> Group:
+    """Return the snapshot for a person, with the jobs that are being worked on."""
+    account = snapshot.account if snapshot.running else None
+    phase = snapshot.phase + (f" (process {account.pid})" if account else "")
+    if account and account.message:
+        phase += f": {account.message}"
+    inbox = f"{count(snapshot.waiting, 'recording')} waiting to settle"
+    if snapshot.ignored:
+        inbox += f", {count(snapshot.ignored, 'other file')} left alone"
+    order = ("pending", "processing", "completed", "failed", "cancelled")
+    dead = snapshot.notices.get("dead", 0)
+    facts = [
+        ("Service", phase),
+        ("Spool", snapshot.spool),
+        ("Model", snapshot.model),
+        ("Inbox", inbox),
+        ("Jobs", ", ".join(f"{snapshot.counts[name]} {name}" for name in order)),
+        ("Notices", f"{count(dead, 'dead letter')}: `cesar-watch notify list`" if dead else ""),
+    ]
+    parts: list[Any] = [facts_table(facts)]
+    if snapshot.current and with_jobs:
+        parts += [Text(""), jobs_table(snapshot.current, utc_now())]
+    return Group(*parts)

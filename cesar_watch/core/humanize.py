@@ -1,0 +1,29 @@
+"""Figures as a person reads them. Pure functions; seconds and bytes in, words out."""
+
+from __future__ import annotations
+
+
+def duration(seconds: float) -> str:
+    """Return "0.4 s", "12 s", "3 min 5 s" or "2 h 4 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def size(count_bytes: float) -> str:
+    """Return "312 B", "4.1 MB" or "1.2 GB" (powers of 1000, as disks are sold)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count_bytes < 999.5:
+            return f"{count_bytes:.0f} {unit}" if unit == "B" else f"{count_bytes:.1f} {unit}"
+        count_bytes /= 1000
+    return f"{count_bytes:.1f} TB"
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """Return "1 word" or "12 words"."""
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"

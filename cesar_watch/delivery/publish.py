@@ -1,0 +1,49 @@
+"""Put a job's transcript into the outbox in every format asked for, whole and without replacing anything.
+
+The sidecar is not written here: it is the commit marker, and its writer comes last.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cesar_watch.core.durable import make_dirs, write_new
+from cesar_watch.core.errors import NameTaken
+from cesar_watch.core.job import Job
+from cesar_watch.core.spool import Spool
+from cesar_watch.core.transcript import Transcript
+from cesar_watch.delivery.formats import render
+from cesar_watch.delivery.names import output_name
+
+
+def publish(spool: Spool, job: Job, transcript: Transcript) -> list[str]:
+    """Make all outputs of a job appear, and return their names in the order of the job's formats.
+
+    Survives a power cut after return. Equal content in place counts as done, so that a repeat after a
+    crash is harmless.
+
+    Raises:
+        NameTaken: A name exists with other content; it was left alone. Unless it came up during the
+            call itself, nothing was written.
+        OSError: Disk full, read-only, share gone. Outputs written before it stay, each whole.
+    """
+    folder = spool.output_dir(job)
+    contents = {
+        folder / output_name(job.base, fmt): render(transcript, fmt) for fmt in job.options["output"]["formats"]
+    }
+    for target, content in contents.items():
+        if _holds_other(target, content):
+            raise NameTaken(f"{target} exists already and is not ours; move it away.")
+    make_dirs(folder)
+    for target, content in contents.items():
+        write_new(target, content, staging=spool.job_dir(job.job_id), rename=spool.rename)
+    return [target.name for target in contents]
+
+
+def _holds_other(target: Path, content: bytes) -> bool:
+    if not os.path.lexists(target):
+        return False
+    if target.is_symlink() or not target.is_file() or target.stat().st_size != len(content):
+        return True
+    return target.read_bytes() != content

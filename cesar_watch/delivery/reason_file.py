@@ -1,0 +1,75 @@
+"""Say, beside a recording in failed/, why it lies there and what brings it back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC
+from pathlib import Path
+
+from cesar_watch.core.durable import sync_dir, write_replace
+from cesar_watch.core.job import Failure, Job
+from cesar_watch.core.spool import Spool
+
+_ENDING = b".reason.txt"
+_NAME_BYTES = 255
+
+
+def reason_path(source_at: Path) -> Path:
+    """Return where the reason for a recording lies: `<name>.reason.txt`, cut to 255 bytes.
+
+    Cut names carry a hash of the whole one, so that two long names don't share a reason.
+    """
+    name = os.fsencode(source_at.name)
+    if len(name) + len(_ENDING) > _NAME_BYTES:
+        tail = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
+        name = _cut(name, _NAME_BYTES - len(tail) - len(_ENDING)) + tail
+    return source_at.with_name(os.fsdecode(name + _ENDING))
+
+
+def write_reason(spool: Spool, job: Job, source_at: Path, failure: Failure) -> Path:
+    """Write the reason file for a recording that lies, or will lie, at `source_at`; return its path.
+
+    Survives a power cut after return; an earlier reason for the same name is replaced.
+
+    Raises:
+        OSError: Disk full, read-only, share gone. An earlier reason file stays as it was.
+    """
+    given_up_at = (job.completed_at or job.updated_at).astimezone(UTC)
+    recording = os.path.join(job.subfolder, job.name).decode("utf-8", "replace")
+    lines = {
+        "reason": failure.reason,
+        "message": failure.message,
+        "job_id": job.job_id,
+        "recording": recording,
+        "attempts": str(job.attempts),
+        "given up at": given_up_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "to try again": f"cesar-watch retry {job.job_id}",
+    }
+    text = "".join(f"{label}: {' '.join(value.split())}\n" for label, value in lines.items())
+    folder = spool.job_dir(job.job_id)
+    target = reason_path(source_at)
+    staging = folder if folder.is_dir() else spool.processing
+    write_replace(target, text.encode("utf-8", "replace"), staging=staging)
+    return target
+
+
+def remove_reason(source_at: Path) -> None:
+    """Take away the reason file of a recording that is tried again; none there is fine.
+
+    Raises:
+        OSError: Read-only or share gone; the reason file may still be there.
+    """
+    target = reason_path(source_at)
+    try:
+        target.unlink()
+    except FileNotFoundError:
+        return
+    sync_dir(target.parent)
+
+
+def _cut(name: bytes, room: int) -> bytes:
+    """Cut without leaving half a UTF-8 sequence, which some filesystems refuse."""
+    while room and name[room] & 0xC0 == 0x80:
+        room -= 1
+    return name[:room]

@@ -1,0 +1,252 @@
+"""One attempt at one job, from lease to outcome.
+
+The attempt was counted when the lease was taken, before anything is decoded. Whatever happens here
+ends in exactly one of: completed, failed, cancelled, pending again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from cesar_watch.core.backoff import backoff_s
+from cesar_watch.core.errors import AttemptError, CesarError, Kind, LeaseLost, RecordingError, folder_fault
+from cesar_watch.core.humanize import duration
+from cesar_watch.core.job import Event, Failure, FileIdentity, Job, Request, State
+from cesar_watch.core.transcript import Transcript
+from cesar_watch.delivery.sidecar import write_sidecar
+from cesar_watch.service import endings
+from cesar_watch.service.house import House
+from cesar_watch.service.pace import Pace
+from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
+from cesar_watch.speech.protocol import Engine
+from cesar_watch.speech.quality import judge
+from cesar_watch.speech.transcribe import Progress, transcribe
+
+log = logging.getLogger(__name__)
+
+STOP_GRACE_S = 15.0
+"""How long a graceful stop waits for the running window; the service must be gone after 30 s."""
+HEARTBEAT_S = 5.0
+
+
+class CancelAsked(Exception):
+    """A person cancelled the job while it was being worked on."""
+
+
+class StopAsked(Exception):
+    """The service is stopping; the attempt is handed back."""
+
+
+@dataclass
+class Stop:
+    """Since when the service is stopping, in monotonic seconds; None while it is not."""
+
+    since_s: float | None = None
+
+
+class Attempt:
+    """Work on one leased job. Owned by the worker thread; used once.
+
+    Args:
+        beat: Called whenever the attempt shows that it is alive.
+    """
+
+    def __init__(self, house: House, engine: Engine, job: Job, *, stop: Stop, beat: Callable[[], None]) -> None:
+        self._house = house
+        self._engine = engine
+        self._job = job
+        self._stop = stop
+        self._beat = beat
+        self._timeout_s = house.settings.engine.timeout_s
+        started_s = house.clock.monotonic_s()
+        self._pace = Pace(started_s, house.settings.output.sidecar_every_s)
+        self._started_s = started_s
+        self._heartbeat_s = started_s
+
+    def run(self) -> Job:
+        """Carry the attempt out and return the job as it stands then.
+
+        Raises:
+            CesarError: Systemic, with the attempt handed back where the ledger could still be written.
+            LeaseLost: Somebody else has the job; nothing was touched.
+        """
+        try:
+            return endings.complete(self._house, *self._transcribed())
+        except CancelAsked:
+            return endings.cancel(self._house, self._fresh())
+        except StopAsked:
+            return release(self._house, self._fresh(), "stopped")
+        except LeaseLost:
+            raise
+        except CesarError as fault:
+            return self._failed(fault)
+        except OSError as fault:
+            # Everything inside the recording is read by the engine or wrapped where it is read, so
+            # an operating-system error that arrives here came from one of our own folders.
+            return self._failed(folder_fault(fault))
+        except Exception as fault:
+            log.exception("%s: an unexpected error; please report it", self._job.display_name)
+            message = f"An unexpected error ended the attempt ({type(fault).__name__}: {fault}). Please report it."
+            return self._failed(AttemptError(message, reason="internal"))
+
+    def _fresh(self) -> Job:
+        return self._house.ledger.get(self._job.job_id)
+
+    def _transcribed(self) -> tuple[Job, Transcript]:
+        source = self._job.source_path(self._house.spool.root)
+        log.info("%s: attempt %d begins", self._job.display_name, self._job.attempts)
+        self._job = self._identified(source)
+        self._write_sidecar()
+        checkpoint = Checkpoint.open(source.parent, fingerprint(self._job.options["engine"], self._job.sha256 or ""))
+        transcript = transcribe(
+            self._engine,
+            source,
+            checkpoint,
+            self._job.options["engine"],
+            on_progress=self._progress,
+            poll=self._poll,
+        )
+        _see_unchanged(source, self._job.identity)
+        quality = judge(transcript)
+        took_s = self._house.clock.monotonic_s() - self._started_s
+        job = self._house.ledger.apply(
+            self._fresh(),
+            Event.TRANSCRIBED,
+            self._house.clock.now(),
+            duration_s=transcript.duration_s,
+            language=transcript.language,
+            language_probability=transcript.language_probability,
+            quality=quality.model_dump(mode="json"),
+            rtf=self._pace.rtf(took_s, transcript.duration_s),
+        )
+        return job, transcript
+
+    def _identified(self, source: Path) -> Job:
+        """Return the job with the hash of its recording; a recording that changed is hashed anew."""
+        try:
+            seen = FileIdentity.of(os.lstat(source))
+        except FileNotFoundError:
+            raise RecordingError(
+                f"The recording is gone from {source}: drop it into the inbox again.", reason="source_missing"
+            ) from None
+        if self._job.sha256 and seen == self._job.identity:
+            return self._job
+        digest = self._hash(source)
+        return self._house.ledger.update(self._job, self._house.clock.now(), sha256=digest, identity=seen)
+
+    def _hash(self, source: Path) -> str:
+        digest = hashlib.sha256()
+        try:
+            with source.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+                    self._poll()
+        except OSError as fault:
+            raise AttemptError(
+                f"The recording can't be read ({fault.strerror}): see that its disk is well.",
+                reason="source_unreadable",
+            ) from None
+        return digest.hexdigest()
+
+    def _poll(self) -> None:
+        """Show life, and look whether to go on; called at least every half second."""
+        self._beat()
+        now_s = self._house.clock.monotonic_s()
+        if self._stop.since_s is not None and now_s - self._stop.since_s > STOP_GRACE_S:
+            raise StopAsked
+        if self._timeout_s and now_s - self._started_s > self._timeout_s:
+            raise AttemptError(
+                f"The attempt took longer than {duration(self._timeout_s)} (engine.timeout_s): raise the limit, or "
+                "use a smaller model.",
+                reason="timeout",
+            )
+        current = self._fresh()
+        if current.lease != self._job.lease:
+            raise LeaseLost(f"Job {self._job.job_id} was taken over.")
+        if current.request is Request.CANCEL:
+            raise CancelAsked
+        if now_s - self._heartbeat_s >= HEARTBEAT_S:
+            self._heartbeat_s = now_s
+            self._job = self._house.ledger.update(self._job, self._house.clock.now())
+
+    def _progress(self, progress: Progress) -> None:
+        """Store how far the work is. A durable window pays for the attempts before it.
+
+        So only attempts in a row without a single new window use a recording's attempts up.
+        """
+        now_s, now = self._house.clock.monotonic_s(), self._house.clock.now()
+        self._pace.seen(progress.done_s, now_s)
+        remaining_s = self._pace.remaining_s(progress.done_s, progress.declared_s)
+        self._job = self._house.ledger.update(
+            self._job,
+            now,
+            progress=self._pace.percent(progress.done_s, progress.declared_s),
+            estimated_completion_at=None if remaining_s is None else now + timedelta(seconds=remaining_s),
+            duration_s=progress.declared_s,
+            attempts=1,
+        )
+        if self._pace.sidecar_due(now_s):
+            self._write_sidecar()
+        if self._stop.since_s is not None:
+            raise StopAsked
+        self._poll()
+
+    def _write_sidecar(self) -> None:
+        write_sidecar(self._house.spool, self._job)
+
+    def _failed(self, fault: CesarError) -> Job:
+        job = self._fresh()
+        if fault.kind is Kind.SYSTEMIC:
+            release(self._house, job, fault.reason)
+            raise fault
+        failure = Failure(fault.reason, str(fault))
+        if fault.kind is Kind.PERMANENT:
+            return endings.give_up(self._house, job, failure)
+        return try_later(self._house, job, failure)
+
+
+def release(house: House, job: Job, reason: str) -> Job:
+    """Queue a job again without counting the attempt."""
+    return _queue_again(house, job, Event.RELEASED, reason, attempts=max(0, job.attempts - 1))
+
+
+def try_later(house: House, job: Job, failure: Failure) -> Job:
+    """Queue a job again after a wait, or give it up when its attempts are used up."""
+    retry = house.settings.retry
+    if job.attempts >= retry.max_attempts:
+        return endings.give_up(house, job, failure)
+    wait = timedelta(seconds=backoff_s(job.attempts, retry))
+    log.warning("%s: %s Next attempt in %s.", job.display_name, failure.message, duration(wait.total_seconds()))
+    return _queue_again(
+        house,
+        job,
+        Event.RETRY_LATER,
+        failure.reason,
+        not_before_at=house.clock.now() + wait,
+        error=failure,
+        message=failure.message,
+    )
+
+
+def _queue_again(house: House, job: Job, event: Event, reason: str, **changes: Any) -> Job:
+    assert job.state in (State.PROCESSING, State.TRANSCRIBED)
+    done = house.ledger.apply(
+        job, event, house.clock.now(), reason=reason, lease=None, estimated_completion_at=None, **changes
+    )
+    write_sidecar(house.spool, done)
+    return done
+
+
+def _see_unchanged(source: Path, identity: FileIdentity) -> None:
+    """Refuse a transcript of a file that its writer was still changing: a rename does not stop a writer."""
+    if FileIdentity.of(os.lstat(source)) != identity:
+        raise AttemptError(
+            "The recording changed while it was transcribed: it is transcribed again.", reason="source_changed"
+        )

@@ -1,0 +1,228 @@
+"""How a job ends, and how an ended one begins again: files first, then the ledger.
+
+Every ending is the same six steps, each durable before the next, each repeatable after a crash:
+
+1. where the recording will rest is committed to the ledger (`moving_to`), with the verdict;
+2. outputs appear in the outbox (completed), or the reason file beside the resting place (failed);
+3. the sidecar gets its final state: for clients it is the commit marker;
+4. the recording moves to its resting place, never replacing anything;
+5. state and notices are committed together;
+6. the job's folder, by now only a checkpoint, is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cesar_watch.core.durable import make_dirs, sync_dir
+from cesar_watch.core.errors import NameTaken, UsageError
+from cesar_watch.core.humanize import count, duration
+from cesar_watch.core.job import TERMINAL, Event, Failure, Job, State, advance
+from cesar_watch.core.notice import Notice
+from cesar_watch.core.transcript import Transcript
+from cesar_watch.delivery.notices import notices_for
+from cesar_watch.delivery.publish import publish
+from cesar_watch.delivery.reason_file import remove_reason, write_reason
+from cesar_watch.delivery.sidecar import read_sidecar, sidecar_path, write_sidecar
+from cesar_watch.service.house import House
+from cesar_watch.service.naming import free_bases
+
+log = logging.getLogger(__name__)
+
+
+def complete(house: House, job: Job, transcript: Transcript) -> Job:
+    """Publish a transcribed job, archive its recording, commit, and queue its notices.
+
+    Raises:
+        OSError, SpoolError: A room can't be written. Repeating the call after any crash or error goes on.
+    """
+    job = _publish(house, job, transcript)
+    job = house.ledger.update(job, house.clock.now(), message=_summary(job, transcript))
+    done = _rest(house, job, "archive", Event.PUBLISHED, text=transcript.text)
+    log.info("%s: %s", done.display_name, done.message)
+    return done
+
+
+def give_up(house: House, job: Job, failure: Failure) -> Job:
+    """Move a recording to failed/ with its reason, commit, and queue its notices."""
+    job = house.ledger.update(job, house.clock.now(), error=failure, message=failure.message)
+    done = _rest(house, job, "failed", Event.GAVE_UP)
+    log.warning("%s failed (%s): %s", done.display_name, failure.reason, failure.message)
+    return done
+
+
+def cancel(house: House, job: Job) -> Job:
+    """Stop a job for good because a person asked for it; its recording rests in failed/."""
+    failure = Failure("cancelled", "Cancelled by the user.")
+    job = house.ledger.update(job, house.clock.now(), error=failure, message=failure.message)
+    done = _rest(house, job, "failed", Event.CANCELLED)
+    log.info("%s: cancelled", done.display_name)
+    return done
+
+
+def requeue(house: House, job: Job) -> Job:
+    """Queue a failed or cancelled job again, with all its attempts; what its checkpoint holds is gone.
+
+    Raises:
+        UsageError: Its recording is no longer where it was put. Nothing was changed.
+    """
+    advance(job.state, Event.REQUEUED)
+    spool, ledger = house.spool, house.ledger
+    resting = job.source_path(spool.root)
+    target = spool.job_dir(job.job_id) / os.fsdecode(job.name)
+    if resting.exists():
+        make_dirs(target.parent)
+        job = ledger.update(job, house.clock.now(), moving_to=spool.relative(target))
+        spool.move(resting, target)
+    elif not target.exists():
+        raise UsageError(
+            f"The recording of job {job.job_id} is no longer at {resting}: drop it into the inbox again.",
+            reason="source_missing",
+        )
+    done = ledger.apply(
+        job,
+        Event.REQUEUED,
+        house.clock.now(),
+        source=spool.relative(target),
+        moving_to=None,
+        lease=None,
+        attempts=0,
+        not_before_at=None,
+        error=None,
+        message="",
+        progress=0.0,
+        completed_at=None,
+        request=None,
+        outputs=[],
+    )
+    remove_reason(resting)
+    write_sidecar(spool, done)
+    return done
+
+
+def delete(house: House, job: Job, *, recording: bool) -> None:
+    """Remove a finished job's transcripts, sidecar and row; its recording only when asked.
+
+    Raises:
+        UsageError: The job is not finished. Nothing was changed.
+    """
+    if job.state not in TERMINAL:
+        raise UsageError(
+            f"Job {job.job_id} is {job.state.shown}: cancel it first, then delete it.", reason="not_finished"
+        )
+    folder = house.spool.output_dir(job)
+    for name in job.outputs:
+        (folder / name).unlink(missing_ok=True)
+    _remove_own_sidecar(house, job)
+    if recording:
+        source = job.source_path(house.spool.root)
+        remove_reason(source)
+        source.unlink(missing_ok=True)
+    house.ledger.forget(job)
+
+
+def _publish(house: House, job: Job, transcript: Transcript) -> Job:
+    """Write the outputs, under another base when somebody's file has taken the reserved one."""
+    while True:
+        try:
+            outputs = publish(house.spool, job, transcript)
+            job = house.ledger.update(job, house.clock.now(), outputs=outputs)
+            # Written here to find out, before anything rests, whether the sidecar's name is ours.
+            write_sidecar(house.spool, job)
+            return job
+        except NameTaken as fault:
+            log.warning("%s: %s Another name is used.", job.display_name, fault)
+            _remove_own_sidecar(house, job)
+            formats = job.options["output"]["formats"]
+            job = house.ledger.reserve_base(job, free_bases(house.spool, job.name, job.subfolder, formats))
+
+
+def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") -> Job:
+    """Carry out steps 1 and 3 to 6 of an ending; step 2 belongs to the kind of ending."""
+    spool, ledger = house.spool, house.ledger
+    source = job.source_path(spool.root)
+    while True:
+        job, target = _resting_place(house, job, room)
+        ending: dict[str, Any] = {"source": spool.relative(target), "moving_to": None, "lease": None, "request": None}
+        ending |= {"completed_at": house.clock.now(), "estimated_completion_at": None, "not_before_at": None}
+        if event is Event.PUBLISHED:
+            ending |= {"progress": 100.0, "error": None}
+        final = dataclasses.replace(job, state=advance(job.state, event), **ending)
+        if final.state in (State.FAILED, State.CANCELLED) and final.error:
+            write_reason(spool, final, target, final.error)
+        _write_final_sidecar(house, final)
+        try:
+            if source.exists() and source != target:
+                spool.move(source, target)
+            break
+        except FileExistsError:
+            remove_reason(target)
+            job = ledger.update(job, house.clock.now(), moving_to=None)
+    done = ledger.apply(
+        job,
+        event,
+        house.clock.now(),
+        notices=_notices(house, final, text),
+        reason=final.error.reason if final.error else None,
+        **ending,
+    )
+    remove_job_dir(spool.job_dir(job.job_id))
+    return done
+
+
+def _resting_place(house: House, job: Job, room: str) -> tuple[Job, Path]:
+    """Return where the recording rests or will rest, committed to the ledger before anything moves."""
+    spool = house.spool
+    source = job.source_path(spool.root)
+    if job.moving_to is not None and (not source.exists() or not spool.absolute(job.moving_to).exists()):
+        return job, spool.absolute(job.moving_to)
+    if not source.exists():
+        return job, source
+    target = spool.resting_place(room, job)
+    return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(target)), target
+
+
+def _write_final_sidecar(house: House, final: Job) -> None:
+    try:
+        write_sidecar(house.spool, final)
+    except NameTaken as fault:
+        # A failed job has no outputs to move to another base: its reason file tells what the sidecar would.
+        log.warning("%s: %s", final.display_name, fault)
+
+
+def _notices(house: House, final: Job, text: str) -> Sequence[Notice]:
+    if final.state is State.CANCELLED:
+        return ()
+    return notices_for(final, house.settings.notify, text=text)
+
+
+def _summary(job: Job, transcript: Transcript) -> str:
+    words = count(len(transcript.text.split()), "word")
+    if job.quality and job.quality.get("verdict") == "empty":
+        return f"No speech was found in {duration(transcript.duration_s)} of sound."
+    took = f" in {duration(transcript.duration_s * job.rtf)}" if job.rtf else ""
+    return f"Transcribed {duration(transcript.duration_s)}{took}: {words}."
+
+
+def _remove_own_sidecar(house: House, job: Job) -> None:
+    path = sidecar_path(house.spool, job)
+    known: dict[str, Any] | None = read_sidecar(path)
+    if known and known.get("job_id") == job.job_id:
+        path.unlink(missing_ok=True)
+        sync_dir(path.parent)
+
+
+def remove_job_dir(folder: Path) -> None:
+    """Remove a job's folder and our own files in it; a folder that holds anything else is left alone."""
+    if not folder.is_dir() or any(not entry.name.startswith(".cesar-") for entry in folder.iterdir()):
+        return
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+        sync_dir(folder.parent)

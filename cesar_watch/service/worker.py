@@ -1,0 +1,110 @@
+"""The worker: one job at a time, and what people asked for in between."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.errors import CesarError, LeaseLost
+from cesar_watch.core.job import Job, State
+from cesar_watch.service import recovery
+from cesar_watch.service.attempt import Attempt, Stop
+from cesar_watch.service.house import House
+from cesar_watch.service.requests import carry_out_requests
+from cesar_watch.speech.engines import make_engine
+from cesar_watch.speech.models import require_model
+from cesar_watch.speech.protocol import Engine
+
+log = logging.getLogger(__name__)
+
+IDLE_S = 1.0
+"""How often the ledger is looked at for requests of people while there is nothing else to do."""
+
+EngineMaker = Callable[[EngineSettings, Path], Engine]
+
+
+class Worker:
+    """Owned by the worker thread. `failed` and `completed` count jobs since the start.
+
+    Args:
+        beat: Called whenever the worker shows life inside a long turn.
+        finished: Called after each attempt, when there may be notices to send.
+    """
+
+    name = "worker"
+
+    def __init__(
+        self,
+        house: House,
+        *,
+        stop: Stop,
+        beat: Callable[[], None] = lambda: None,
+        finished: Callable[[], None] = lambda: None,
+        maker: EngineMaker = make_engine,
+    ) -> None:
+        self._house = house
+        self._stop = stop
+        self._beat = beat
+        self._finished = finished
+        self._maker = maker
+        self._engine: Engine | None = None
+        self._engine_settings: EngineSettings | None = None
+        self._interrupted = False
+        self.completed = 0
+        self.failed = 0
+
+    def turn(self, now_s: float) -> float:
+        """Do what is due: requests, then one job. Returns the seconds until the next turn is wanted.
+
+        Raises:
+            CesarError: A systemic fault: nothing can be worked on. No attempt was consumed.
+        """
+        house = self._house
+        house.spool.check()
+        if self._interrupted:
+            recovery.recover_attempts(house, counted=False)
+            self._interrupted = False
+        carry_out_requests(house)
+        if self._stop.since_s is not None:
+            return IDLE_S
+        job = house.ledger.lease_next(f"{house.spool.instance}:{secrets.token_hex(4)}", house.clock.now())
+        if job is None:
+            if self._engine is not None:
+                self._engine.unload_if_idle(now_s)
+            return IDLE_S
+        self._work(job)
+        return 0.0
+
+    def _work(self, job: Job) -> None:
+        self._interrupted = True
+        try:
+            engine = self._engine_for(job)
+            done = Attempt(self._house, engine, job, stop=self._stop, beat=self._beat).run()
+        except LeaseLost as fault:
+            log.warning("%s: %s", job.display_name, fault)
+        else:
+            self.completed += done.state is State.COMPLETED
+            self.failed += done.state is State.FAILED
+            self._finished()
+        self._interrupted = False
+
+    def _engine_for(self, job: Job) -> Engine:
+        """Return the engine with the job's model, in place of one with another model."""
+        model = job.options["engine"].get("model", self._house.settings.engine.model)
+        settings = self._house.settings.engine.model_copy(update={"model": model})
+        if self._engine is None or settings != self._engine_settings:
+            self.close()
+            self._engine = self._maker(settings, require_model(settings))
+            self._engine_settings = settings
+        return self._engine
+
+    def close(self) -> None:
+        """End the engine."""
+        if self._engine is not None:
+            with contextlib.suppress(CesarError):
+                self._engine.close()
+            self._engine = None

@@ -1,0 +1,106 @@
+"""How long a recording says it is, where that can be believed.
+
+FFmpeg always names a length, but for many files it is a guess from the bit rate, or is quietly cut to
+what is left of the file. A guess would fail good recordings, and a cut one hides exactly the loss that
+the check is for. So: only headers that were written by somebody who knew.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Protocol
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+_TRUSTED = ("matroska", "mov", "flac", "ogg", "aiff", "w64", "asf")
+"""Containers that store a length. Not: aac, amr, ac3, mpeg (guessed from the bit rate), flv and avi
+(written by live encoders before they knew), au (often -1)."""
+
+_MICROSECONDS = 1_000_000
+
+
+class Readable(Protocol):
+    """A seekable binary file."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes."""
+        ...
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to `offset`."""
+        ...
+
+    def tell(self) -> int:
+        """Return the position."""
+        ...
+
+
+def declared_duration(file: Readable, container: InputContainer, stream: AudioStream) -> float | None:
+    """Return the seconds that the header promises for the sound, or None if it does not know.
+
+    The file's position is left as it was.
+    """
+    position = file.tell()
+    try:
+        return _declared(file, container, stream)
+    finally:
+        file.seek(position)
+
+
+def _declared(file: Readable, container: InputContainer, stream: AudioStream) -> float | None:
+    name = container.format.name.split(",")[0]
+    if name == "wav":
+        return wav_duration(file)
+    if name == "mp3" and not has_frame_count(file):
+        return None
+    if name != "mp3" and name not in _TRUSTED:
+        return None
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base) or None
+    # A container's length is that of its longest track, which need not be the sound.
+    if container.duration and len(container.streams) == 1:
+        return container.duration / _MICROSECONDS
+    return None
+
+
+def wav_duration(file: Readable) -> float | None:
+    """Return the length in a RIFF header, which FFmpeg would cut down to the file's own size.
+
+    None where a recorder could not know it: sizes of 0 and all ones are written before recording.
+    """
+    file.seek(0)
+    if file.read(12)[:4] != b"RIFF":
+        return None
+    bytes_per_s = 0
+    for _ in range(64):
+        header = file.read(8)
+        if len(header) < 8:
+            return None
+        name, size = header[:4], struct.unpack("<I", header[4:])[0]
+        if name == b"data":
+            known = bytes_per_s and 0 < size < 0xFFFF_F000
+            return size / bytes_per_s if known else None
+        chunk_end = file.tell() + size + size % 2
+        if name == b"fmt ":
+            bytes_per_s = struct.unpack("<I", file.read(16)[8:12].ljust(4, b"\0"))[0]
+        file.seek(chunk_end)
+    return None
+
+
+def has_frame_count(file: Readable) -> bool:
+    """Return whether an MP3's first frame tells how many follow (Xing, Info or VBRI header).
+
+    Without it FFmpeg divides the file's size by the first frames' bit rate: off by any factor when the
+    rate varies.
+    """
+    file.seek(0)
+    tag = file.read(10)
+    skip = 0
+    if tag[:3] == b"ID3" and len(tag) == 10:
+        # Four bytes of seven bits each (ID3v2.4, section 6.2).
+        skip = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True))
+    file.seek(skip)
+    frame = file.read(2048)
+    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))

@@ -1,0 +1,194 @@
+"""What every engine promises: the same tests for the fake one, the one in a process, the one in a thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.errors import Kind
+from cesar_watch.core.transcript import Window
+from cesar_watch.speech.checkpoint import Checkpoint
+from cesar_watch.speech.engines import make_engine
+from cesar_watch.speech.models import require_model
+from cesar_watch.speech.protocol import (
+    Engine,
+    Event,
+    Failed,
+    Finished,
+    Loaded,
+    Loading,
+    Started,
+    WindowDone,
+    request_for,
+)
+from cesar_watch.speech.transcribe import transcribe
+from tests.fakes import FakeEngine, window
+from tests.sounds import conversation, write_wav
+
+OPTIONS = {"window_s": 8.0, "beam_size": 1, "word_timestamps": False}
+IDLE_S = 300.0
+LENGTH_S = 24
+
+
+class Interrupted(Exception):
+    pass
+
+
+@dataclass
+class Bench:
+    """An engine and a recording of a few windows that it knows."""
+
+    engine: Engine
+    recording: Path
+
+    def events(self, source: Path | None = None, *, after: Window | None = None) -> list[Event]:
+        first_index, start_s = (after.index + 1, after.end_s) if after else (0, 0.0)
+        request = request_for(source or self.recording, OPTIONS, first_index=first_index, start_s=start_s)
+        return list(self.engine.transcribe(request, poll=lambda: None))
+
+    def windows(self, *, after: Window | None = None) -> list[Window]:
+        return [event.window for event in self.events(after=after) if isinstance(event, WindowDone)]
+
+
+def fake_engine() -> Engine:
+    windows = [window(index, "words", length_s=8.0) for index in range(3)]
+    return FakeEngine({"talk.wav": windows}, declared_s=LENGTH_S, idle_unload_s=IDLE_S)
+
+
+def real_engine(isolation: str) -> Engine:
+    settings = EngineSettings.model_validate({"isolation": isolation, "threads": 1, "idle_unload_s": IDLE_S})
+    return make_engine(settings, require_model(settings))
+
+
+@pytest.fixture(params=["fake", "process", "thread"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    engine = fake_engine() if request.param == "fake" else real_engine(request.param)
+    yield Bench(engine, write_wav(tmp_path / "talk.wav", conversation(LENGTH_S // 4)))
+    engine.close()
+
+
+def kinds(events: list[Event]) -> list[type]:
+    return [type(event) for event in events if not isinstance(event, WindowDone)]
+
+
+def test_engine_tells_of_loading_start_windows_and_end_in_this_order(bench: Bench) -> None:
+    events = bench.events()
+    assert kinds(events) == [Loading, Loaded, Started, Finished]
+    assert kinds(events[:3]) == [Loading, Loaded, Started]
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert (end.duration_s, end.declared_s, end.skipped_packets) == (LENGTH_S, LENGTH_S, 0)
+
+
+def test_engine_delivers_windows_in_order_without_gaps(bench: Bench) -> None:
+    windows = bench.windows()
+    assert len(windows) >= 3
+    assert [found.index for found in windows] == list(range(len(windows)))
+    assert [found.start_s for found in windows] == [0.0, *(found.end_s for found in windows[:-1])]
+    assert windows[-1].end_s == LENGTH_S
+
+
+def test_engine_keeps_every_segment_inside_its_window(bench: Bench) -> None:
+    windows = bench.windows()
+    assert all(found.speech_s > 0 and found.language == "en" for found in windows)
+    for found in windows:
+        for segment in found.segments:
+            assert found.start_s <= segment.start_s <= segment.end_s <= found.end_s
+            assert segment.text == segment.text.strip() != ""
+
+
+def test_engine_loads_once_for_many_recordings(bench: Bench) -> None:
+    bench.events()
+    assert kinds(bench.events()) == [Started, Finished]
+
+
+def test_engine_resumed_behind_a_window_gives_the_windows_that_were_left(bench: Bench) -> None:
+    def places(windows: list[Window]) -> list[tuple[int, float, float, float]]:
+        return [(found.index, found.start_s, found.end_s, found.speech_s) for found in windows]
+
+    windows = bench.windows()
+    for done in windows:
+        assert places(bench.windows(after=done)) == places(windows[done.index + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [("gone.wav", Kind.TRANSIENT, "source_unreadable"), ("empty.wav", Kind.PERMANENT, "empty_file")],
+)
+def test_engine_says_why_it_failed_and_goes_on_with_the_next(
+    bench: Bench, name: str, kind: Kind, reason: str
+) -> None:
+    (bench.recording.parent / "empty.wav").touch()
+    failed = bench.events(bench.recording.parent / name)[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.kind, failed.reason) == (kind, reason)
+    assert isinstance(bench.events()[-1], Finished)
+
+
+def raising_after(calls: int) -> Callable[[], None]:
+    left = calls
+
+    def poll() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Interrupted
+
+    return poll
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2, 4])
+def test_engine_interrupted_by_poll_can_be_used_again(bench: Bench, calls: int) -> None:
+    request = request_for(bench.recording, OPTIONS)
+    with pytest.raises(Interrupted):
+        list(bench.engine.transcribe(request, poll=raising_after(calls)))
+    assert isinstance(bench.events()[-1], Finished)
+
+
+def test_engine_left_in_the_middle_can_be_used_again(bench: Bench) -> None:
+    events = bench.engine.transcribe(request_for(bench.recording, OPTIONS), poll=lambda: None)
+    assert isinstance(next(events), Loading)
+    events.close()
+    assert isinstance(bench.events()[-1], Finished)
+
+
+def test_engine_idle_for_long_enough_unloads_once_and_loads_again(bench: Bench) -> None:
+    bench.events()
+    now_s = time.monotonic()
+    assert not bench.engine.unload_if_idle(now_s)
+    assert bench.engine.unload_if_idle(now_s + IDLE_S)
+    assert not bench.engine.unload_if_idle(now_s + 2 * IDLE_S)
+    assert kinds(bench.events())[:2] == [Loading, Loaded]
+
+
+def test_engine_closed_twice_can_be_used_again(bench: Bench) -> None:
+    bench.events()
+    bench.engine.close()
+    bench.engine.close()
+    assert isinstance(bench.events()[-1], Finished)
+
+
+def test_engine_interrupted_and_resumed_gives_the_whole_transcript(bench: Bench) -> None:
+    folder = bench.recording.parent
+
+    def attempt(poll: Callable[[], None]) -> Checkpoint:
+        checkpoint = Checkpoint.open(folder, "f")
+        transcribe(bench.engine, bench.recording, checkpoint, OPTIONS, on_progress=lambda _: None, poll=poll)
+        return checkpoint
+
+    def stop_after_one() -> None:
+        if Checkpoint.open(folder, "f").windows:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        attempt(stop_after_one)
+    done = Checkpoint.open(folder, "f").windows
+    assert len(done) == 1
+    whole = attempt(lambda: None).windows
+    assert whole[:1] == done
+    assert [found.end_s for found in whole] == [found.end_s for found in bench.windows()]

@@ -1,0 +1,195 @@
+"""The engine as a process: what happens to it, and what that does to others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.errors import AttemptError, ModelError
+from cesar_watch.speech.checkpoint import Checkpoint
+from cesar_watch.speech.engine_process import EngineProcess
+from cesar_watch.speech.models import require_model
+from cesar_watch.speech.protocol import Finished, Loading, Setup, Started, request_for
+from cesar_watch.speech.transcribe import transcribe
+from tests.sounds import conversation, voice, write_wav
+
+OPTIONS = {"window_s": 8.0, "beam_size": 1, "word_timestamps": False}
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    return write_wav(tmp_path / "talk.wav", conversation(3))
+
+
+@pytest.fixture
+def engine() -> Iterator[EngineProcess]:
+    engine = EngineProcess(Setup(model_path=str(require_model(EngineSettings())), threads=1))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def scripted() -> Iterator[EngineProcess]:
+    """An engine whose program is given by the test as Python text in `program`."""
+    engine = EngineProcess(Setup(model_path=""), command=[sys.executable, "-c", PROGRAM])
+    yield engine
+    engine.close()
+
+
+PROGRAM = """
+import json, os, signal, sys
+request = json.loads(sys.stdin.readline())
+print('{"type": "started", "declared_s": null}', flush=True)
+name = os.path.basename(request["path"])
+if name == "stall": sys.stdin.read()
+if name == "segfault": os.kill(os.getpid(), signal.SIGSEGV)
+if name == "memory": os.kill(os.getpid(), signal.SIGKILL)
+if name == "exit": raise SystemExit(3)
+if name == "gibberish": print("Traceback: no message at all", flush=True); sys.stdin.read()
+"""
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("segfault", "SIGSEGV"), ("memory", "SIGKILL.*memory"), ("exit", "exit status 3"), ("gibberish", "no message")],
+)
+def test_engine_process_that_dies_fails_the_attempt_and_names_how(
+    scripted: EngineProcess, name: str, words: str
+) -> None:
+    with pytest.raises(AttemptError, match=words) as raised:
+        list(scripted.transcribe(request_for(Path(name), {}), poll=lambda: None))
+    assert raised.value.reason == "engine_crashed"
+    assert scripted.pid is None
+
+
+def test_engine_process_that_stalls_is_gone_within_a_second_of_the_interrupt(scripted: EngineProcess) -> None:
+    pids: list[int] = []
+
+    def poll() -> None:
+        if pids:
+            raise Interrupted
+
+    events = scripted.transcribe(request_for(Path("stall"), {}), poll=poll, poll_every_s=0.1)
+    assert isinstance(next(events), Started)
+    assert scripted.pid is not None
+    pids.append(scripted.pid)
+    began_s = time.monotonic()
+    with pytest.raises(Interrupted):
+        next(events)
+    assert time.monotonic() - began_s < 1
+    assert not is_alive(pids[0])
+
+
+def test_engine_process_that_stalls_is_polled_on_time(scripted: EngineProcess) -> None:
+    calls_s: list[float] = []
+
+    def poll() -> None:
+        calls_s.append(time.monotonic())
+        if len(calls_s) == 6:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        list(scripted.transcribe(request_for(Path("stall"), {}), poll=poll, poll_every_s=0.05))
+    assert calls_s[-1] - calls_s[-3] < 1
+
+
+def test_engine_process_that_cannot_be_started_fails_the_attempt(tmp_path: Path) -> None:
+    engine = EngineProcess(Setup(model_path=""), command=[str(tmp_path / "gone")])
+    with pytest.raises(AttemptError, match="can't be started"):
+        list(engine.transcribe(request_for(Path("a"), {}), poll=lambda: None))
+
+
+def test_engine_process_killed_at_work_fails_the_attempt_and_the_next_one_works(
+    engine: EngineProcess, recording: Path
+) -> None:
+    request = request_for(recording, OPTIONS)
+    with pytest.raises(AttemptError, match="SIGKILL"):
+        for event in engine.transcribe(request, poll=lambda: None):
+            if isinstance(event, Loading):
+                assert engine.pid is not None
+                os.kill(engine.pid, signal.SIGKILL)
+    assert isinstance(list(engine.transcribe(request, poll=lambda: None))[-1], Finished)
+
+
+def test_engine_process_killed_while_idle_is_replaced_without_a_word(engine: EngineProcess, recording: Path) -> None:
+    request = request_for(recording, OPTIONS)
+    list(engine.transcribe(request, poll=lambda: None))
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, engine.pid, os.WEXITED | os.WNOWAIT)
+    assert isinstance(list(engine.transcribe(request, poll=lambda: None))[-1], Finished)
+
+
+def test_engine_process_without_its_model_raises_modelerror_and_ends(tmp_path: Path, recording: Path) -> None:
+    engine = EngineProcess(Setup(model_path=str(tmp_path)))
+    checkpoint = Checkpoint.open(tmp_path, "f")
+    with pytest.raises(ModelError, match=r"engine\.model") as raised:
+        transcribe(engine, recording, checkpoint, OPTIONS, on_progress=lambda _: None, poll=lambda: None)
+    assert raised.value.reason == "model_unusable"
+    assert engine.pid is None
+
+
+def test_engine_process_is_offline_apart_from_the_terminal_and_first_to_go(
+    engine: EngineProcess, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    list(engine.transcribe(request_for(recording, OPTIONS), poll=lambda: None))
+    assert engine.pid is not None
+    process = Path("/proc") / str(engine.pid)
+    assert not [link for link in (process / "fd").iterdir() if os.readlink(link).startswith("socket:")]
+    # onnxruntime's telemetry would have left its database there.
+    assert not (tmp_path / "home").exists()
+    assert os.getsid(engine.pid) != os.getsid(0)
+    assert int((process / "oom_score_adj").read_text()) == 500
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_engine_process_ends_by_itself_when_its_service_is_gone(tmp_path: Path, busy: bool) -> None:
+    setup = Setup(model_path=str(require_model(EngineSettings())), threads=1)
+    recording = write_wav(tmp_path / "long.wav", voice(120))
+    command = [sys.executable, "-m", "cesar_watch.speech.engine_main", setup.model_dump_json()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.readline()
+        if busy:
+            request = request_for(recording, {"window_s": 120.0, "beam_size": 20})
+            process.stdin.write(request.model_dump_json().encode() + b"\n")
+            process.stdin.flush()
+            assert b"started" in process.stdout.readline()
+        process.stdin.close()
+        assert process.wait(10) == 0
+
+
+def test_service_modules_import_nothing_heavy() -> None:
+    program = (
+        "import sys\n"
+        "import cesar_watch.speech.engines, cesar_watch.speech.models, cesar_watch.speech.quality\n"
+        "import cesar_watch.speech.checkpoint, cesar_watch.speech.transcribe\n"
+        "heavy = {'av', 'faster_whisper', 'ctranslate2', 'onnxruntime', 'huggingface_hub', 'numpy', 'tokenizers'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,107 @@
+"""Outputs appear whole, once, and never in another's place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyfakefs.fake_filesystem import FakeFilesystem
+
+from cesar_watch.core.durable import link_noreplace
+from cesar_watch.core.errors import NameTaken
+from cesar_watch.core.spool import Spool
+from cesar_watch.delivery.formats import render
+from cesar_watch.delivery.publish import publish
+from tests.builders import make_job, make_segment, make_spool, make_transcript
+
+JOB = make_job(options={"output": {"formats": ["srt", "txt", "json"]}})
+TRANSCRIPT = make_transcript(make_segment(0, 1, "Hello."))
+
+
+@pytest.fixture
+def spool(fs: FakeFilesystem) -> Spool:
+    return make_spool(Path("/spool"), job=JOB, rename=link_noreplace)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_publish_writes_every_format_and_names_them_in_order(spool: Spool) -> None:
+    assert publish(spool, JOB, TRANSCRIPT) == ["talk.srt", "talk.txt", "talk.json"]
+
+    for fmt in ("srt", "txt", "json"):
+        assert (spool.outbox / f"talk.{fmt}").read_bytes() == render(TRANSCRIPT, fmt)
+
+
+def test_publish_of_a_recording_from_a_subfolder_mirrors_it(spool: Spool) -> None:
+    publish(spool, make_job(subfolder=b"radio/monday"), TRANSCRIPT)
+
+    assert names_in(spool.outbox / "radio" / "monday") == {"talk.txt", "talk.srt"}
+
+
+def test_publish_leaves_no_temporary_file(spool: Spool) -> None:
+    publish(spool, JOB, TRANSCRIPT)
+
+    assert names_in(spool.job_dir(JOB.job_id)) == set()
+
+
+def test_publish_does_not_write_the_commit_marker(spool: Spool) -> None:
+    publish(spool, JOB, TRANSCRIPT)
+
+    assert not (spool.outbox / "talk.status.json").exists()
+
+
+def test_publish_after_a_crash_between_outputs_completes_them(spool: Spool) -> None:
+    (spool.outbox / "talk.srt").write_bytes(render(TRANSCRIPT, "srt"))
+
+    assert publish(spool, JOB, TRANSCRIPT) == ["talk.srt", "talk.txt", "talk.json"]
+    assert names_in(spool.outbox) == {"talk.srt", "talk.txt", "talk.json"}
+
+
+def test_publish_twice_changes_nothing(spool: Spool) -> None:
+    publish(spool, JOB, TRANSCRIPT)
+    before = (spool.outbox / "talk.txt").stat().st_ino
+
+    publish(spool, JOB, TRANSCRIPT)
+
+    assert (spool.outbox / "talk.txt").stat().st_ino == before
+
+
+@pytest.mark.parametrize("content", [b"someone's", b"Jello.\n"])
+def test_publish_onto_a_taken_name_writes_nothing_at_all(spool: Spool, content: bytes) -> None:
+    (spool.outbox / "talk.txt").write_bytes(content)
+
+    with pytest.raises(NameTaken, match=r"talk\.txt"):
+        publish(spool, JOB, TRANSCRIPT)
+
+    assert names_in(spool.outbox) == {"talk.txt"}
+    assert (spool.outbox / "talk.txt").read_bytes() == content
+
+
+def test_publish_onto_a_link_with_equal_content_leaves_it_alone(spool: Spool) -> None:
+    elsewhere = spool.root / "elsewhere.txt"
+    elsewhere.write_bytes(render(TRANSCRIPT, "txt"))
+    (spool.outbox / "talk.txt").symlink_to(elsewhere)
+
+    with pytest.raises(NameTaken):
+        publish(spool, JOB, TRANSCRIPT)
+
+    assert (spool.outbox / "talk.txt").is_symlink()
+
+
+def test_publish_onto_a_folder_of_that_name_is_refused(spool: Spool) -> None:
+    (spool.outbox / "talk.json").mkdir()
+
+    with pytest.raises(NameTaken):
+        publish(spool, JOB, TRANSCRIPT)
+
+
+def test_publish_on_a_full_disk_leaves_no_half_output(fs: FakeFilesystem, spool: Spool) -> None:
+    fs.set_disk_usage(fs.get_disk_usage()[1] + 8)
+
+    with pytest.raises(OSError, match="No space left"):
+        publish(spool, JOB, make_transcript(make_segment(0, 1, "A long sentence. " * 500)))
+
+    assert names_in(spool.outbox) == set()
+    assert names_in(spool.job_dir(JOB.job_id)) == set()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cesar_watch.core.transcript import Transcript
+from cesar_watch.speech import checkpoint as module
+from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
+from tests.fakes import window
+
+WINDOWS = (window(0, "one"), window(1, "žluťoučký kůň"), window(2, ""))
+
+
+def begun(folder: Path) -> Checkpoint:
+    checkpoint = Checkpoint.open(folder, "f")
+    for each in WINDOWS:
+        checkpoint.append(each)
+    return checkpoint
+
+
+def test_checkpoint_in_an_empty_folder_begins_with_nothing(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.open(tmp_path, "f")
+    assert (checkpoint.windows, checkpoint.transcript) == ((), None)
+    assert [entry.name for entry in tmp_path.iterdir()] == [module.NAME]
+
+
+def test_checkpoint_opened_again_has_its_windows(tmp_path: Path) -> None:
+    begun(tmp_path)
+    checkpoint = Checkpoint.open(tmp_path, "f")
+    assert checkpoint.windows == WINDOWS
+    assert checkpoint.transcript is None
+    checkpoint.append(window(3, "more"))
+    assert len(Checkpoint.open(tmp_path, "f").windows) == 4
+
+
+def test_checkpoint_finished_gives_the_transcript_in_every_later_life(tmp_path: Path) -> None:
+    transcript = begun(tmp_path).finish(duration_s=30.0, declared_s=30.1, skipped_packets=2)
+    assert transcript == Transcript(duration_s=30.0, declared_s=30.1, skipped_packets=2, windows=WINDOWS)
+    assert Checkpoint.open(tmp_path, "f").transcript == transcript
+
+
+def test_checkpoint_finished_without_a_declared_length_is_read_back(tmp_path: Path) -> None:
+    transcript = begun(tmp_path).finish(duration_s=30.0, declared_s=None, skipped_packets=0)
+    assert Checkpoint.open(tmp_path, "f").transcript == transcript
+
+
+def test_checkpoint_torn_at_any_byte_keeps_the_whole_lines(tmp_path: Path) -> None:
+    begun(tmp_path).finish(duration_s=30.0, declared_s=None, skipped_packets=0)
+    path = tmp_path / module.NAME
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        checkpoint = Checkpoint.open(tmp_path, "f")
+        whole_lines = content[:length].count(b"\n")
+        assert checkpoint.windows == WINDOWS[: max(0, whole_lines - 1)]
+        assert checkpoint.transcript is None
+        assert path.read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 40 + b"\n", b"{}\n", b'{"window": 1}\n', b"\xff\xfe\n", b"[]\n"])
+def test_checkpoint_with_a_damaged_line_is_cut_before_it(tmp_path: Path, damage: bytes) -> None:
+    begun(tmp_path)
+    path = tmp_path / module.NAME
+    good = path.read_bytes()
+    path.write_bytes(good + damage + good.splitlines(keepends=True)[-1])
+    assert Checkpoint.open(tmp_path, "f").windows == WINDOWS
+    assert path.read_bytes() == good
+
+
+def test_checkpoint_with_a_window_missing_is_cut_before_the_gap(tmp_path: Path) -> None:
+    begun(tmp_path)
+    path = tmp_path / module.NAME
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], lines[1], lines[3]]))
+    assert Checkpoint.open(tmp_path, "f").windows == WINDOWS[:1]
+
+
+@pytest.mark.parametrize("header", [None, b"nonsense\n", b"", b"\0" * 100 + b"\n"])
+def test_checkpoint_of_other_options_or_a_damaged_header_begins_anew(tmp_path: Path, header: bytes | None) -> None:
+    begun(tmp_path)
+    path = tmp_path / module.NAME
+    if header is not None:
+        path.write_bytes(header + path.read_bytes().partition(b"\n")[2])
+    checkpoint = Checkpoint.open(tmp_path, "other" if header is None else "f")
+    assert checkpoint.windows == ()
+    checkpoint.append(WINDOWS[0])
+    assert [entry.name for entry in tmp_path.iterdir()] == [module.NAME]
+
+
+def test_fingerprint_depends_on_values_and_not_on_their_order() -> None:
+    one = fingerprint({"beam_size": 5, "language": None}, "ab")
+    assert one == fingerprint({"language": None, "beam_size": 5}, "ab")
+    assert one != fingerprint({"language": "cs", "beam_size": 5}, "ab")
+    assert one != fingerprint({"language": None, "beam_size": 5}, "ac")
+
+
+@contextmanager
+def files_no_larger_than(size_bytes: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_checkpoint_that_could_not_write_says_so_and_is_mended_when_opened_again(tmp_path: Path) -> None:
+    checkpoint = begun(tmp_path)
+    size_bytes = (tmp_path / module.NAME).stat().st_size
+    with files_no_larger_than(size_bytes + 10), pytest.raises(OSError, match="File too large"):
+        checkpoint.append(window(3, "lost"))
+    with pytest.raises(AssertionError):
+        checkpoint.append(window(3, "lost"))
+    mended = Checkpoint.open(tmp_path, "f")
+    assert mended.windows == WINDOWS
+    assert (tmp_path / module.NAME).stat().st_size == size_bytes
+
+
+def test_checkpoint_in_a_folder_that_is_gone_raises_oserror(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        Checkpoint.open(tmp_path / "gone", "f")

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from cesar_watch.core.transcript import Segment, Transcript, Window
+from cesar_watch.speech.quality import Suspect, judge
+from tests.fakes import window
+
+
+def segment(start_s: float, text: str = "words", **figures: float) -> Segment:
+    return Segment(start_s=start_s, end_s=start_s + 2, text=text, **figures)
+
+
+def transcript(*windows: Window) -> Transcript:
+    return Transcript(duration_s=100, declared_s=None, skipped_packets=0, windows=windows)
+
+
+def of_segments(*segments: Segment) -> Transcript:
+    return transcript(Window(index=0, start_s=0, end_s=100, speech_s=50, segments=segments))
+
+
+def test_transcript_of_sound_figures_is_ok() -> None:
+    quality = judge(of_segments(segment(0, avg_logprob=-0.3), segment(2, "others", no_speech_prob=0.1)))
+    assert (quality.verdict, quality.spans) == ("ok", ())
+
+
+@pytest.mark.parametrize(
+    ("figures", "reason"),
+    [
+        ({"avg_logprob": -1.2}, "low_confidence"),
+        ({"no_speech_prob": 0.7}, "no_speech"),
+        ({"compression_ratio": 2.5, "avg_logprob": -2.0}, "repetitive"),
+    ],
+)
+def test_segment_beyond_a_limit_makes_the_transcript_suspect(figures: dict[str, float], reason: str) -> None:
+    quality = judge(of_segments(segment(0), segment(10, "odd", **figures)))
+    assert quality.verdict == "suspect"
+    assert [(span.start_s, span.end_s, span.reason) for span in quality.spans] == [(10, 12, reason)]
+
+
+def test_same_text_three_times_in_a_row_is_suspect_and_twice_is_not() -> None:
+    twice = of_segments(segment(0, "Thank you."), segment(2, "thank  you."), segment(4, "Bye."))
+    thrice = of_segments(*(segment(2 * index, "Thank you.") for index in range(3)), segment(6, "Bye."))
+    assert judge(twice).verdict == "ok"
+    assert judge(thrice).spans == (Suspect(start_s=0, end_s=6, reason="repeated"),)
+
+
+def test_speech_heard_without_any_text_is_suspect() -> None:
+    silent = Window(index=1, start_s=10, end_s=20, speech_s=8)
+    quality = judge(transcript(window(0, "hello"), silent))
+    assert quality.spans == (Suspect(start_s=10, end_s=20, reason="speech_without_text"),)
+
+
+def test_transcript_without_text_is_empty() -> None:
+    assert judge(transcript(window(0, ""))).verdict == "empty"
+    assert judge(transcript()).verdict == "empty"

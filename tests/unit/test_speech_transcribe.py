@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.errors import AttemptError, CesarError, ModelError, RecordingError
+from cesar_watch.core.transcript import Transcript
+from cesar_watch.speech.checkpoint import Checkpoint
+from cesar_watch.speech.transcribe import Progress, transcribe
+from tests.fakes import STALL, FakeEngine, window
+
+OPTIONS = EngineSettings().model_dump(mode="json")
+CRASH = AttemptError("The engine process died (SIGSEGV).", reason="engine_crashed")
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(b"sound")
+    return path
+
+
+def attempt(engine: FakeEngine, source: Path, seen: list[Progress] | None = None) -> Transcript:
+    checkpoint = Checkpoint.open(source.parent, "f")
+    report = (seen if seen is not None else []).append
+    return transcribe(engine, source, checkpoint, OPTIONS, on_progress=report, poll=lambda: None)
+
+
+def test_transcribe_returns_all_windows_and_reports_each(source: Path) -> None:
+    seen: list[Progress] = []
+    transcript = attempt(FakeEngine(declared_s=20.0), source, seen)
+    assert transcript.text == "hello world"
+    assert (transcript.duration_s, transcript.declared_s) == (20, 20)
+    assert seen == [Progress(0, 20, 0), Progress(10, 20, 1), Progress(20, 20, 2)]
+
+
+def test_transcribe_with_a_finished_checkpoint_does_not_ask_the_engine(source: Path) -> None:
+    first = attempt(FakeEngine(), source)
+    engine = FakeEngine()
+    source.unlink()
+    assert attempt(engine, source) == first
+    assert engine.requests == []
+
+
+def test_transcribe_after_a_crash_resumes_behind_the_last_durable_window(source: Path) -> None:
+    engine = FakeEngine({source.name: [window(0, "one"), window(1, "two"), CRASH]})
+    with pytest.raises(AttemptError, match="SIGSEGV"):
+        attempt(engine, source)
+    engine.scripts[source.name] = [window(0, "other"), window(1, "other"), window(2, "three")]
+    seen: list[Progress] = []
+    assert attempt(engine, source, seen).text == "one two three"
+    request = engine.requests[-1]
+    assert (request.first_index, request.start_sample, request.language) == (2, 320_000, "en")
+    assert seen[0] == Progress(20, None, 2)
+
+
+def test_transcribe_makes_a_window_durable_before_it_reports_it(source: Path) -> None:
+    def look(progress: Progress) -> None:
+        assert len(Checkpoint.open(source.parent, "f").windows) == progress.windows
+
+    checkpoint = Checkpoint.open(source.parent, "f")
+    transcribe(FakeEngine(), source, checkpoint, OPTIONS, on_progress=look, poll=lambda: None)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [RecordingError("no", reason="not_media"), AttemptError("no", reason="engine_failed"), ModelError("no")],
+)
+def test_transcribe_raises_the_typed_error_and_keeps_the_windows(source: Path, fault: CesarError) -> None:
+    engine = FakeEngine({source.name: [window(0, "kept"), fault]})
+    with pytest.raises(type(fault)) as raised:
+        attempt(engine, source)
+    assert raised.value.reason == fault.reason
+    assert len(Checkpoint.open(source.parent, "f").windows) == 1
+
+
+def test_transcribe_lets_out_what_poll_raises(source: Path) -> None:
+    engine = FakeEngine({source.name: [window(0, "kept"), STALL]})
+
+    def poll() -> None:
+        if engine.stalled.is_set():
+            raise Interrupted
+
+    checkpoint = Checkpoint.open(source.parent, "f")
+    with pytest.raises(Interrupted):
+        transcribe(engine, source, checkpoint, OPTIONS, on_progress=lambda _: None, poll=poll)
+    assert checkpoint.windows == (window(0, "kept"),)
+    assert not engine.stalled.is_set()
+
+
+@pytest.mark.parametrize(("declared_s", "accepted"), [(22.0, True), (22.1, False), (None, True), (5.0, True)])
+def test_transcribe_refuses_a_recording_shorter_than_declared(
+    source: Path, declared_s: float | None, accepted: bool
+) -> None:
+    engine = FakeEngine(declared_s=declared_s)
+    if accepted:
+        assert attempt(engine, source).declared_s == declared_s
+        return
+    with pytest.raises(RecordingError, match=r"22\.1 s.*20\.0 s") as raised:
+        attempt(engine, source)
+    assert raised.value.reason == "truncated"
+    assert Checkpoint.open(source.parent, "f").transcript is None
