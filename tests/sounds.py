@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import wave
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.audio.stream import AudioStream
 
 RATE = 16_000
 Samples = npt.NDArray[np.float32]
@@ -36,7 +38,7 @@ def voice(seconds: float, *, pitch_hz: float = 120.0, seed: int = 0) -> Samples:
         sound += loudness * np.sin(harmonic * phase)
     sound *= np.clip(np.sin(np.pi * ((time_s * _SYLLABLES_PER_S) % 1)) * 1.6, 0, 1)
     sound += 0.003 * random.standard_normal(len(sound))
-    return (0.3 * sound / np.abs(sound).max()).astype(np.float32)
+    return np.asarray(0.3 * sound / np.abs(sound).max(), dtype=np.float32)
 
 
 def conversation(turns: int, *, speech_s: float = 3.0, pause_s: float = 1.0) -> Samples:
@@ -58,7 +60,7 @@ def write_wav(path: Path, sound: Samples, *, rate: int = RATE) -> Path:
 def encode(path: Path, sound: Samples, codec: str, *, rate: int = RATE, muxer: dict[str, str] | None = None) -> Path:
     """Write with any encoder that FFmpeg has; the container follows from the name."""
     with av.open(str(path), "w", options=muxer or {}) as container:
-        stream = container.add_stream(codec, rate=rate)
+        stream = cast(AudioStream, container.add_stream(codec, rate=rate))
         stream.layout = "mono"
         for start in range(0, len(sound), RATE):
             frame = av.AudioFrame.from_ndarray(sound[None, start : start + RATE], format="fltp", layout="mono")

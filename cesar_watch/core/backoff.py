@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
 from cesar_watch.core.config import RetrySettings
 
@@ -14,5 +14,5 @@ def backoff_s(attempt: int, retry: RetrySettings) -> float:
     """
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = attempt
-    wait = wait_exponential_jitter(initial=retry.backoff_s, max=retry.backoff_max_s, jitter=retry.backoff_s / 4)
+    wait = wait_exponential(multiplier=retry.backoff_s, max=retry.backoff_max_s) + wait_random(0, retry.backoff_s / 4)
     return min(wait(state), retry.backoff_max_s)

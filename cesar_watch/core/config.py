@@ -89,7 +89,7 @@ IGNORED_NAMES = [
 class Section(BaseModel):
     """A table of the configuration file; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SpoolSettings(Section):

@@ -60,7 +60,7 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
     """
     data = _read(path) if path is not None else {}
     try:
-        data = _merge(data, EnvSettingsSource(Settings)())
+        data = _merge(data, {**_unknown_tables(os.environ), **EnvSettingsSource(Settings)()})
         settings = Settings(**_merge(data, overrides or {}))
     except ValidationError as fault:
         raise ConfigError(_explain(fault, path)) from None
@@ -144,13 +144,18 @@ def _render_section(section: BaseModel) -> Iterator[str]:
 
 
 def _render_list(key: str, value: list[str]) -> Iterator[str]:
-    flat = ", ".join(json.dumps(item, ensure_ascii=False) for item in value)
-    if len(flat) < 90:
-        yield f"{key} = [{flat}]"
+    quoted = [json.dumps(item, ensure_ascii=False) for item in value]
+    if len(", ".join(quoted)) < 90:
+        yield f"{key} = [{', '.join(quoted)}]"
         return
     yield f"{key} = ["
-    for line in textwrap.wrap(flat, 96, break_long_words=False, break_on_hyphens=False):
-        yield f"    {line}"
+    line = ""
+    for item in quoted:
+        if line and len(line) + len(item) > 93:
+            yield f"    {line},"
+            line = ""
+        line = f"{line}, {item}" if line else item
+    yield f"    {line}"
     yield "]"
 
 
@@ -171,6 +176,14 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         merged[key] = _merge(merged[key], value) if both else value
     return merged
+
+
+def _unknown_tables(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the tables that the environment names and the settings don't know, so that they are told of."""
+    prefix = str(Settings.model_config["env_prefix"]).casefold()
+    names = [name.casefold().removeprefix(prefix) for name in environ if name.casefold().startswith(prefix)]
+    tables = {name.partition("__")[0] for name in names if "__" in name}
+    return {table: {} for table in sorted(tables - Settings.model_fields.keys())}
 
 
 def _anchor_paths(data: dict[str, Any], folder: Path) -> None:

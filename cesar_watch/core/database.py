@@ -41,17 +41,41 @@ def open_database(path: Path, spool_id: str, *, owner: bool) -> APSWDatabase:
     Raises:
         LedgerError: Damaged, of another program, of a newer version, or of another spool. Nothing was changed.
     """
-    fresh = not path.exists() or path.stat().st_size == 0
-    if fresh and not owner:
+    blank = is_blank(path)
+    if blank and not owner:
         raise LedgerError(f"There is no ledger at {path} yet: start `cesar-watch run` once.", reason="ledger_missing")
     with ledger_faults(path):
+        if not blank:
+            # Without our pragmas: setting WAL would already change a foreign database.
+            with _closing(APSWDatabase(str(path), timeout=BUSY_TIMEOUT_S)) as database:
+                _check_identity(database, path, spool_id)
         database = connect(path)
-        if fresh:
+        if blank:
             _create(database, spool_id)
-        _check_identity(database, path, spool_id)
         if owner:
             _check_pages(database, path)
     return database
+
+
+def is_blank(path: Path) -> bool:
+    """Whether there is no ledger yet: no file, or one whose maker died before its first commit.
+
+    Raises:
+        LedgerError: It is not a database, or can't be read.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with ledger_faults(path), _closing(APSWDatabase(str(path), timeout=BUSY_TIMEOUT_S)) as database:
+        tables = database.execute_sql("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+        return not tables and not _pragma(database, "application_id") and not _pragma(database, "user_version")
+
+
+@contextlib.contextmanager
+def _closing(database: APSWDatabase) -> Iterator[APSWDatabase]:
+    try:
+        yield database
+    finally:
+        database.close()
 
 
 def _create(database: APSWDatabase, spool_id: str) -> None:

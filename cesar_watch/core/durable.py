@@ -81,9 +81,12 @@ def make_dirs(folder: Path) -> None:
     if folder.is_dir():
         return
     make_dirs(folder.parent)
-    with contextlib.suppress(FileExistsError):
+    try:
         folder.mkdir()
-        sync_dir(folder.parent)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+    sync_dir(folder.parent)
 
 
 def move(source: Path, target: Path, *, rename: Rename = rename_noreplace) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cesar_watch.core.durable import make_dirs, write_new
-from cesar_watch.core.errors import AlreadyRunning, SpoolError, folder_fault
+from cesar_watch.core.errors import AlreadyRunning, NameTaken, SpoolError, folder_fault
 
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "ceph", "glusterfs", "afs", "ncpfs", "davfs"}
@@ -65,7 +65,7 @@ def open_state(state_dir: Path) -> str:
         make_dirs(state_dir)
         instance_path = state_dir / "instance"
         if not instance_path.exists():
-            with contextlib.suppress(FileExistsError):
+            with contextlib.suppress(NameTaken):  # another process was first
                 write_new(instance_path, f"{secrets.token_hex(4)}\n".encode(), staging=state_dir)
     except OSError as fault:
         raise folder_fault(fault) from None

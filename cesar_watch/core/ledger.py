@@ -16,7 +16,7 @@ from typing import Any
 
 from peewee import fn
 
-from cesar_watch.core.database import ledger_faults, open_database
+from cesar_watch.core.database import is_blank, ledger_faults, open_database
 from cesar_watch.core.errors import LeaseLost, UsageError
 from cesar_watch.core.job import Event, FileIdentity, Job, Request, State, advance
 from cesar_watch.core.notice import Notice
@@ -47,7 +47,7 @@ class Ledger:
             LedgerError: It can't be used; nothing was changed.
         """
         self.path = path
-        self.is_new = owner and not path.exists()
+        self.is_new = owner and is_blank(path)
         self._database = open_database(path, spool_id, owner=owner)
         self.notices = NoticeQueue(path, self._database)
 
@@ -206,8 +206,8 @@ class Ledger:
         Raises:
             UsageError: None does, or several do.
         """
-        found = self._all(JobRow.select().where(JobRow.job_id.startswith(prefix)).order_by(JobRow.seq).limit(6))
-        found = [job for job in found if job.state is not State.CLAIMING]
+        query = JobRow.select().where(JobRow.job_id.startswith(prefix), JobRow.state != State.CLAIMING)
+        found = self._all(query.order_by(JobRow.seq).limit(6))
         if not found or not prefix:
             raise UsageError(f"There is no job {prefix!r}: `cesar-watch jobs` lists them.", reason="no_such_job")
         if len(found) > 1:

@@ -12,7 +12,7 @@ import itertools
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from cesar_watch.core.durable import (
     sync_dir,
     write_new,
 )
-from cesar_watch.core.errors import SpoolError, folder_fault
+from cesar_watch.core.errors import NameTaken, SpoolError, folder_fault
 from cesar_watch.core.job import Job
 
 MARKER = ".cesar-watch"
@@ -95,11 +95,12 @@ class Spool:
         Raises:
             SpoolError: A room is missing, not writable, or on another mount. No file of ours stays.
         """
-        make_dirs(self.processing)
         rooms = [self.root / room for room in ROOMS]
         probe = rooms[0] / f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
         where = probe
         try:
+            self.processing.mkdir(exist_ok=True)
+            sync_dir(self.processing.parent)
             probe.touch(exist_ok=False)
             for room in [*rooms[1:], rooms[0]]:
                 target = room / probe.name
@@ -125,14 +126,24 @@ class Spool:
             )
         return folder_fault(fault)
 
-    def resting_place(self, room: str, job: Job) -> Path:
+    def resting_place(self, room: str, job: Job, *, companion: Callable[[Path], Path] | None = None) -> Path:
         """Return a free name for the job's recording in `room`, mirroring its inbox folder.
 
         Durable for the folder, not for the name: the move itself finds out whether it is still free.
+
+        Args:
+            companion: The name of a file that will lie beside the recording, and must be free as well.
         """
-        folder = self.root / room / os.fsdecode(job.subfolder)
+        folder = self.root / room
+        for part in Path(os.fsdecode(job.subfolder)).parts:
+            # A recording may rest there under the very name of the subfolder.
+            folder = next(path for path in _numbered(folder / part) if path.is_dir() or not os.path.lexists(path))
         make_dirs(folder)
-        return next(path for path in _numbered(folder / os.fsdecode(job.name)) if not os.path.lexists(path))
+        for path in _numbered(folder / os.fsdecode(job.name)):
+            names = [path] if companion is None else [path, companion(path)]
+            if not any(os.path.lexists(name) for name in names):
+                return path
+        raise AssertionError("numbers do not end")
 
     def move(self, source: Path, target: Path) -> None:
         """Move durably between rooms; FileExistsError leaves both names untouched."""
@@ -145,7 +156,14 @@ def _numbered(path: Path) -> Iterator[Path]:
     stem, suffix = os.fsencode(path.stem), os.fsencode(path.suffix)
     for number in itertools.count(2):
         tail = b"-%d" % number + suffix
-        yield path.with_name(os.fsdecode(stem[: 255 - len(tail)] + tail))
+        yield path.with_name(os.fsdecode(_cut(stem, 255 - len(tail)) + tail))
+
+
+def _cut(name: bytes, room: int) -> bytes:
+    """Cut without leaving half a UTF-8 sequence, which some filesystems refuse."""
+    while 0 < room < len(name) and name[room] & 0xC0 == 0x80:
+        room -= 1
+    return name[:room]
 
 
 def read_marker(root: Path) -> str:
@@ -184,7 +202,8 @@ def create_spool(root: Path) -> str:
             make_dirs(root / room)
         if not (root / MARKER).exists():
             content = json.dumps({"spool_id": secrets.token_hex(8), "made_by": "cesar-watch"}) + "\n"
-            write_new(root / MARKER, content.encode(), staging=root)
+            with contextlib.suppress(NameTaken):  # another process was first
+                write_new(root / MARKER, content.encode(), staging=root)
         sync_dir(root)
     except OSError as fault:
         raise folder_fault(fault) from None

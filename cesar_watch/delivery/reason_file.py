@@ -8,6 +8,7 @@ from datetime import UTC
 from pathlib import Path
 
 from cesar_watch.core.durable import sync_dir, write_replace
+from cesar_watch.core.errors import NameTaken
 from cesar_watch.core.job import Failure, Job
 from cesar_watch.core.spool import Spool
 
@@ -30,9 +31,10 @@ def reason_path(source_at: Path) -> Path:
 def write_reason(spool: Spool, job: Job, source_at: Path, failure: Failure) -> Path:
     """Write the reason file for a recording that lies, or will lie, at `source_at`; return its path.
 
-    Survives a power cut after return; an earlier reason for the same name is replaced.
+    Survives a power cut after return; an earlier reason of the same job is replaced.
 
     Raises:
+        NameTaken: The name is that of another job's reason, or of a stranger's file; it is left alone.
         OSError: Disk full, read-only, share gone. An earlier reason file stays as it was.
     """
     given_up_at = (job.completed_at or job.updated_at).astimezone(UTC)
@@ -50,6 +52,8 @@ def write_reason(spool: Spool, job: Job, source_at: Path, failure: Failure) -> P
     folder = spool.job_dir(job.job_id)
     target = reason_path(source_at)
     staging = folder if folder.is_dir() else spool.processing
+    if os.path.lexists(target) and f"job_id: {job.job_id}" not in _lines(target):
+        raise NameTaken(f"{target} exists already and is not this job's; move it away.")
     write_replace(target, text.encode("utf-8", "replace"), staging=staging)
     return target
 
@@ -66,6 +70,12 @@ def remove_reason(source_at: Path) -> None:
     except FileNotFoundError:
         return
     sync_dir(target.parent)
+
+
+def _lines(path: Path) -> list[str]:
+    if path.is_symlink() or not path.is_file():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def _cut(name: bytes, room: int) -> bytes:

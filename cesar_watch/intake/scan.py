@@ -33,13 +33,22 @@ class Rejected:
 
 
 def scan(inbox: Path, settings: SpoolSettings, subfolder: str = "") -> Iterator[Candidate | Rejected]:
-    """Yield every file in the inbox, in the order of names; a file that vanishes meanwhile is passed over.
+    """Yield every file in the inbox, in the order of names; a file or subfolder that vanishes meanwhile is passed over.
+
+    A subfolder that may not be read is told of like a file, and stops nothing else.
 
     Raises:
-        OSError: A folder can't be listed.
+        OSError: The inbox can't be listed, or the disk fails.
     """
-    with os.scandir(inbox / subfolder) as listing:
-        entries = sorted(listing, key=lambda entry: entry.name)
+    try:
+        with os.scandir(inbox / subfolder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as fault:
+        if not subfolder:
+            raise
+        if isinstance(fault, PermissionError):
+            yield Rejected(inbox / subfolder, Rejection("not_readable", "the service's user may not look into it"))
+        return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             if settings.recursive and descend_into(entry.name):

@@ -60,10 +60,14 @@ class Watcher:
         if not self._wanted or (self._observer is not None and self._alive(self._observer)):
             return
         self.close()
+        if not self._inbox.is_dir():
+            return  # it may come back
         observer = Observer()
         try:
             observer.schedule(_Waker(self._wake), str(self._inbox), recursive=self._recursive, event_filter=_EVENTS)
             observer.start()
+        except FileNotFoundError:
+            return
         except OSError as fault:
             self._wanted = False
             log.warning("No file events for %s (%s): it is polled instead.", self._inbox, fault.strerror)

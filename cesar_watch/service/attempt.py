@@ -69,6 +69,8 @@ class Attempt:
         self._pace = Pace(started_s, house.settings.output.sidecar_every_s)
         self._started_s = started_s
         self._heartbeat_s = started_s
+        self._sidecar_is_stale = False
+        self._windows_before = 0
 
     def run(self) -> Job:
         """Carry the attempt out and return the job as it stands then.
@@ -105,6 +107,7 @@ class Attempt:
         self._job = self._identified(source)
         self._write_sidecar()
         checkpoint = Checkpoint.open(source.parent, fingerprint(self._job.options["engine"], self._job.sha256 or ""))
+        self._windows_before = len(checkpoint.windows)
         transcript = transcribe(
             self._engine,
             source,
@@ -175,6 +178,8 @@ class Attempt:
         if now_s - self._heartbeat_s >= HEARTBEAT_S:
             self._heartbeat_s = now_s
             self._job = self._house.ledger.update(self._job, self._house.clock.now())
+        if self._sidecar_is_stale and self._pace.sidecar_due(now_s):
+            self._write_sidecar()
 
     def _progress(self, progress: Progress) -> None:
         """Store how far the work is. A durable window pays for the attempts before it.
@@ -190,16 +195,16 @@ class Attempt:
             progress=self._pace.percent(progress.done_s, progress.declared_s),
             estimated_completion_at=None if remaining_s is None else now + timedelta(seconds=remaining_s),
             duration_s=progress.declared_s,
-            attempts=1,
+            attempts=1 if progress.windows > self._windows_before else self._job.attempts,
         )
-        if self._pace.sidecar_due(now_s):
-            self._write_sidecar()
+        self._sidecar_is_stale = True
         if self._stop.since_s is not None:
             raise StopAsked
         self._poll()
 
     def _write_sidecar(self) -> None:
         write_sidecar(self._house.spool, self._job)
+        self._sidecar_is_stale = False
 
     def _failed(self, fault: CesarError) -> Job:
         job = self._fresh()

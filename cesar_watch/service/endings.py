@@ -29,7 +29,7 @@ from cesar_watch.core.notice import Notice
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.delivery.notices import notices_for
 from cesar_watch.delivery.publish import publish
-from cesar_watch.delivery.reason_file import remove_reason, write_reason
+from cesar_watch.delivery.reason_file import reason_path, remove_reason, write_reason
 from cesar_watch.delivery.sidecar import read_sidecar, sidecar_path, write_sidecar
 from cesar_watch.service.house import House
 from cesar_watch.service.naming import free_bases
@@ -44,7 +44,9 @@ def complete(house: House, job: Job, transcript: Transcript) -> Job:
         OSError, SpoolError: A room can't be written. Repeating the call after any crash or error goes on.
     """
     job = _publish(house, job, transcript)
-    job = house.ledger.update(job, house.clock.now(), message=_summary(job, transcript))
+    now = house.clock.now()
+    took_s = (now - (job.started_at or now)).total_seconds()
+    job = house.ledger.update(job, now, message=_summary(job, transcript, took_s))
     done = _rest(house, job, "archive", Event.PUBLISHED, text=transcript.text)
     log.info("%s: %s", done.display_name, done.message)
     return done
@@ -155,16 +157,19 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
         if event is Event.PUBLISHED:
             ending |= {"progress": 100.0, "error": None}
         final = dataclasses.replace(job, state=advance(job.state, event), **ending)
-        if final.state in (State.FAILED, State.CANCELLED) and final.error:
-            write_reason(spool, final, target, final.error)
-        _write_final_sidecar(house, final)
         try:
+            if room == "failed" and final.error:
+                write_reason(spool, final, target, final.error)
+            _write_final_sidecar(house, final)
             if source.exists() and source != target:
                 spool.move(source, target)
             break
         except FileExistsError:
+            # Somebody was faster with this name: ours beside it goes, and the next free one is tried.
             remove_reason(target)
-            job = ledger.update(job, house.clock.now(), moving_to=None)
+        except NameTaken as fault:
+            log.warning("%s: %s", job.display_name, fault)
+        job = ledger.update(job, house.clock.now(), moving_to=None)
     done = ledger.apply(
         job,
         event,
@@ -185,7 +190,7 @@ def _resting_place(house: House, job: Job, room: str) -> tuple[Job, Path]:
         return job, spool.absolute(job.moving_to)
     if not source.exists():
         return job, source
-    target = spool.resting_place(room, job)
+    target = spool.resting_place(room, job, companion=reason_path if room == "failed" else None)
     return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(target)), target
 
 
@@ -203,12 +208,11 @@ def _notices(house: House, final: Job, text: str) -> Sequence[Notice]:
     return notices_for(final, house.settings.notify, text=text)
 
 
-def _summary(job: Job, transcript: Transcript) -> str:
-    words = count(len(transcript.text.split()), "word")
+def _summary(job: Job, transcript: Transcript, took_s: float) -> str:
     if job.quality and job.quality.get("verdict") == "empty":
         return f"No speech was found in {duration(transcript.duration_s)} of sound."
-    took = f" in {duration(transcript.duration_s * job.rtf)}" if job.rtf else ""
-    return f"Transcribed {duration(transcript.duration_s)}{took}: {words}."
+    words = count(len(transcript.text.split()), "word")
+    return f"Transcribed {duration(transcript.duration_s)} in {duration(max(0.0, took_s))}: {words}."
 
 
 def _remove_own_sidecar(house: House, job: Job) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 
 from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import CesarError, LeaseLost
@@ -24,7 +23,16 @@ log = logging.getLogger(__name__)
 IDLE_S = 1.0
 """How often the ledger is looked at for requests of people while there is nothing else to do."""
 
-EngineMaker = Callable[[EngineSettings, Path], Engine]
+EngineMaker = Callable[[EngineSettings], Engine]
+
+
+def engine_on_disk(settings: EngineSettings) -> Engine:
+    """Return the engine for a model that is there, or can be fetched.
+
+    Raises:
+        ModelError: It is not there; nothing was started.
+    """
+    return make_engine(settings, require_model(settings))
 
 
 class Worker:
@@ -44,7 +52,7 @@ class Worker:
         stop: Stop,
         beat: Callable[[], None] = lambda: None,
         finished: Callable[[], None] = lambda: None,
-        maker: EngineMaker = make_engine,
+        maker: EngineMaker = engine_on_disk,
     ) -> None:
         self._house = house
         self._stop = stop
@@ -98,7 +106,7 @@ class Worker:
         settings = self._house.settings.engine.model_copy(update={"model": model})
         if self._engine is None or settings != self._engine_settings:
             self.close()
-            self._engine = self._maker(settings, require_model(settings))
+            self._engine = self._maker(settings)
             self._engine_settings = settings
         return self._engine
 

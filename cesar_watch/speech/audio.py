@@ -42,6 +42,9 @@ _LOWEST_RATE = 2_000
 _MAX_ERRORS_IN_A_ROW = 1_000
 """A demuxer that fails this often without a packet in between will never find another one."""
 
+_FAULTS = (av.error.FFmpegError, OSError, ValueError, IndexError)
+"""What PyAV raises for damaged content; IndexError when a broadcast gains a stream midway."""
+
 
 class AudioStream:
     """An open recording; made by `open_audio`. One thread at a time may use it.
@@ -119,7 +122,7 @@ class AudioStream:
             return av.open(
                 self._file, mode="r", metadata_errors="ignore", container_options={"format_whitelist": FORMATS}
             )
-        except (av.error.FFmpegError, OSError, ValueError) as fault:
+        except _FAULTS as fault:
             self._file.check()
             raise _not_media(self._path) from fault
 
@@ -135,18 +138,30 @@ class AudioStream:
         for frame in self._frames():
             # Some streams change their rate or channels midway; a resampler only knows one input.
             if resampler is None or shape != _shape(frame):
-                yield from _flush(resampler)
+                yield from self._converted(resampler, None)
                 resampler, shape = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE), _shape(frame)
             # Timestamps are not trusted: they jump in damaged files.
             frame.pts = None
-            yield from (_samples(piece) for piece in resampler.resample(frame))
-        yield from _flush(resampler)
+            yield from self._converted(resampler, frame)
+        yield from self._converted(resampler, None)
+
+    def _converted(self, resampler: AudioResampler | None, frame: AudioFrame | None) -> list[Samples]:
+        """Return the frame's samples; for no frame, those that the resampler still holds."""
+        if resampler is None:
+            return []
+        try:
+            pieces = resampler.resample(frame)
+        except _FAULTS:
+            self.skipped_packets += 1
+            return []
+        # A damaged float recording can hold anything; the model expects -1 to 1.
+        return [np.nan_to_num(piece.to_ndarray().reshape(-1).clip(-1, 1)) for piece in pieces]
 
     def _frames(self) -> Iterator[AudioFrame]:
         for packet in self._packets():
             try:
                 frames = packet.decode()
-            except (av.error.FFmpegError, ValueError):
+            except _FAULTS:
                 self.skipped_packets += 1
                 continue
             for frame in frames:
@@ -163,7 +178,7 @@ class AudioStream:
                     errors = 0
                     yield packet
                 return
-            except (av.error.FFmpegError, OSError, ValueError):
+            except _FAULTS:
                 self._file.check()
                 self.skipped_packets += 1
                 errors += 1
@@ -220,7 +235,11 @@ class _SourceFile:
             raise
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._stream.seek(offset, whence)
+        try:
+            return self._stream.seek(offset, whence)
+        except OSError:
+            # A damaged header sends FFmpeg to places before the beginning; it understands a negative answer.
+            return -1
 
     def tell(self) -> int:
         return self._stream.tell()
@@ -233,15 +252,6 @@ class _SourceFile:
 
 def _shape(frame: AudioFrame) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
-
-
-def _flush(resampler: AudioResampler | None) -> Iterator[Samples]:
-    if resampler is not None:
-        yield from (_samples(piece) for piece in resampler.resample(None))
-
-
-def _samples(frame: AudioFrame) -> Samples:
-    return np.nan_to_num(frame.to_ndarray().reshape(-1).astype(np.float32, copy=False))
 
 
 def _not_media(path: Path) -> RecordingError:

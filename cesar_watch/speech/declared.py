@@ -20,6 +20,12 @@ _TRUSTED = ("matroska", "mov", "flac", "ogg", "aiff", "w64", "asf")
 
 _MICROSECONDS = 1_000_000
 
+_UNKNOWN_SIZES = (range(1), range(0x7FFF_0000, 0x8001_0000), range(0xFFFF_0000, 0x1_0000_0000))
+"""What recorders write into a WAV before they know its size; arecord and sox take about 2 GB."""
+
+_CONSTANT_RATE = (1, 3, 6, 7, 0xFFFE)
+"""WAV encodings whose seconds have a fixed size: PCM, float, A-law, mu-law, extensible (PCM again)."""
+
 
 class Readable(Protocol):
     """A seekable binary file."""
@@ -68,7 +74,7 @@ def _declared(file: Readable, container: InputContainer, stream: AudioStream) ->
 def wav_duration(file: Readable) -> float | None:
     """Return the length in a RIFF header, which FFmpeg would cut down to the file's own size.
 
-    None where a recorder could not know it: sizes of 0 and all ones are written before recording.
+    None where a recorder did not know it, or the data is compressed and the header's rate an average.
     """
     file.seek(0)
     if file.read(12)[:4] != b"RIFF":
@@ -80,11 +86,12 @@ def wav_duration(file: Readable) -> float | None:
             return None
         name, size = header[:4], struct.unpack("<I", header[4:])[0]
         if name == b"data":
-            known = bytes_per_s and 0 < size < 0xFFFF_F000
-            return size / bytes_per_s if known else None
+            unknown = not bytes_per_s or any(size in sizes for sizes in _UNKNOWN_SIZES)
+            return None if unknown else size / bytes_per_s
         chunk_end = file.tell() + size + size % 2
         if name == b"fmt ":
-            bytes_per_s = struct.unpack("<I", file.read(16)[8:12].ljust(4, b"\0"))[0]
+            encoding, _, _, rate = struct.unpack("<HHII", file.read(12).ljust(12, b"\0"))
+            bytes_per_s = rate if encoding in _CONSTANT_RATE else 0
         file.seek(chunk_end)
     return None
 

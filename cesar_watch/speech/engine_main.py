@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -34,6 +35,10 @@ _OOM_SCORE = "500"
 
 def main() -> int:
     """Load the model, then serve requests until standard input closes."""
+    # A service manager sends these to every process of the service; it is the service that decides what
+    # becomes of the running window, and it ends this process by closing its input or killing it.
+    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     with _messages() as out:

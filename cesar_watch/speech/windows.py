@@ -76,39 +76,24 @@ def cut_windows(
         start_sample: Where in the recording the first block begins.
     """
     length = int(window_s * SAMPLE_RATE)
-    index = first_index
-    for buffer in _buffers(blocks, length):
-        last = len(buffer.audio) <= length
-        audio = buffer.audio[:length]
-        spans = vad(audio)
-        end = len(audio) if last else best_cut(spans, length)
-        yield Cut(index, start_sample, audio[:end].copy(), _inside(spans, end))
-        buffer.taken = end
-        start_sample += end
-        index += 1
-
-
-@dataclass(eq=False)
-class _Buffer:
-    audio: Samples
-    taken: int = 0
-
-
-def _buffers(blocks: Iterable[Samples], length: int) -> Iterator[_Buffer]:
-    """Yield sound longer than `length` while there is more; `taken` samples are dropped from its front."""
-    # More than `length`, not exactly: so the last window is known as such however the blocks fall.
     pieces: list[Samples] = []
     held = 0
     for block in blocks:
         pieces.append(block)
         held += len(block)
+        # More than `length`, not exactly: so the last window is the last however the blocks fall.
         while held > length:
-            buffer = _Buffer(np.concatenate(pieces))
-            yield buffer
-            pieces = [buffer.audio[buffer.taken :].copy()]
-            held = len(pieces[0])
+            audio = np.concatenate(pieces)
+            spans = vad(audio[:length])
+            end = best_cut(spans, length)
+            yield Cut(first_index, start_sample, audio[:end].copy(), _before(spans, end))
+            pieces = [audio[end:].copy()]
+            held -= end
+            first_index += 1
+            start_sample += end
     if held:
-        yield _Buffer(np.concatenate(pieces))
+        audio = np.concatenate(pieces)
+        yield Cut(first_index, start_sample, audio, tuple(vad(audio)))
 
 
 def best_cut(spans: list[Span], length: int) -> int:
@@ -129,7 +114,7 @@ def best_cut(spans: list[Span], length: int) -> int:
     return end - min(margin, (end - start) // 2)
 
 
-def _inside(spans: list[Span], end: int) -> tuple[Span, ...]:
+def _before(spans: list[Span], end: int) -> tuple[Span, ...]:
     return tuple(Span(span.start, min(span.end, end)) for span in spans if span.start < end)
 
 

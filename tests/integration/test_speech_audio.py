@@ -52,9 +52,7 @@ def half(path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("name", "codec", "rate"), FORMATS)
-def test_audio_of_a_common_format_comes_whole(
-    tmp_path: Path, sound: Samples, name: str, codec: str, rate: int
-) -> None:
+def test_audio_of_a_common_format_comes_whole(tmp_path: Path, sound: Samples, name: str, codec: str, rate: int) -> None:
     heard = read(encode(tmp_path / name, sound, codec, rate=rate))
     assert heard.dtype == np.float32
     assert len(heard) == pytest.approx(len(sound), abs=0.2 * RATE)
@@ -100,13 +98,25 @@ def test_audio_in_vbr_mp3_without_a_frame_count_declares_nothing(tmp_path: Path)
     assert len(read(bare)) == pytest.approx(30 * RATE, abs=0.2 * RATE)
 
 
-@pytest.mark.parametrize("size", [0, 0xFFFF_FFFF])
+@pytest.mark.parametrize("size", [0, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
 def test_audio_in_a_wav_whose_recorder_never_wrote_the_length_declares_nothing(tmp_path: Path, size: int) -> None:
     path = write_wav(tmp_path / "a.wav", voice(2))
     content = bytearray(path.read_bytes())
     content[40:44] = struct.pack("<I", size)
     path.write_bytes(content)
     assert declared(path) is None
+
+
+def test_audio_in_a_float_wav_with_wild_numbers_stays_between_one_and_minus_one(tmp_path: Path) -> None:
+    wild = np.tile(np.array([np.nan, np.inf, -np.inf, 1e38, -1e38, 0.5], "<f4"), 4000).tobytes()
+    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(wild), b"WAVE", b"fmt ", 16, 3, 1, RATE, 4 * RATE, 4, 32)
+    path = tmp_path / "a.wav"
+    path.write_bytes(head + struct.pack("<4sI", b"data", len(wild)) + wild)
+    heard = read(path)
+    assert len(heard) == 24_000
+    assert np.isfinite(heard).all()
+    assert np.abs(heard).max() <= 1
+    assert declared(path) == 1.5
 
 
 def test_audio_with_damaged_packets_skips_and_counts_them(tmp_path: Path, sound: Samples) -> None:
@@ -199,3 +209,19 @@ def test_audio_left_early_or_refused_leaves_no_file_open(tmp_path: Path) -> None
     with open_audio(path, max_duration_s=3600) as audio:
         next(audio.blocks())
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_audio_with_random_damage_is_read_or_refused_but_never_breaks(tmp_path: Path, sound: Samples) -> None:
+    random = np.random.default_rng(0)
+    path = tmp_path / "damaged"
+    for name, codec, rate in [*FORMATS, ("a.ts", "aac", RATE)]:
+        content = encode(tmp_path / name, sound, codec, rate=rate).read_bytes()
+        for damaged_bytes in (1, 10, 100):
+            damaged = np.frombuffer(content, np.uint8).copy()
+            damaged[random.integers(0, len(damaged), damaged_bytes)] = random.integers(0, 256, damaged_bytes)
+            damaged[random.integers(0, min(2000, len(damaged)), 5)] = random.integers(0, 256, 5)
+            path.write_bytes(damaged.tobytes())
+            try:
+                read(path, max_duration_s=100)
+            except RecordingError as error:
+                assert error.reason in {"not_media", "no_audio", "nothing_decoded", "too_long"}

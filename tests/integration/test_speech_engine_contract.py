@@ -30,7 +30,7 @@ from cesar_watch.speech.transcribe import transcribe
 from tests.fakes import FakeEngine, window
 from tests.sounds import conversation, write_wav
 
-OPTIONS = {"window_s": 8.0, "beam_size": 1, "word_timestamps": False}
+OPTIONS = {"window_s": 8.0, "beam_size": 1}
 IDLE_S = 300.0
 LENGTH_S = 24
 
@@ -100,6 +100,7 @@ def test_engine_keeps_every_segment_inside_its_window(bench: Bench) -> None:
         for segment in found.segments:
             assert found.start_s <= segment.start_s <= segment.end_s <= found.end_s
             assert segment.text == segment.text.strip() != ""
+            assert all(found.start_s <= word.start_s <= word.end_s <= found.end_s for word in segment.words)
 
 
 def test_engine_loads_once_for_many_recordings(bench: Bench) -> None:
@@ -120,9 +121,7 @@ def test_engine_resumed_behind_a_window_gives_the_windows_that_were_left(bench: 
     ("name", "kind", "reason"),
     [("gone.wav", Kind.TRANSIENT, "source_unreadable"), ("empty.wav", Kind.PERMANENT, "empty_file")],
 )
-def test_engine_says_why_it_failed_and_goes_on_with_the_next(
-    bench: Bench, name: str, kind: Kind, reason: str
-) -> None:
+def test_engine_says_why_it_failed_and_goes_on_with_the_next(bench: Bench, name: str, kind: Kind, reason: str) -> None:
     (bench.recording.parent / "empty.wav").touch()
     failed = bench.events(bench.recording.parent / name)[-1]
     assert isinstance(failed, Failed)

@@ -140,6 +140,17 @@ def test_engine_process_killed_while_idle_is_replaced_without_a_word(engine: Eng
     assert isinstance(list(engine.transcribe(request, poll=lambda: None))[-1], Finished)
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_engine_process_leaves_the_service_managers_signals_to_the_service(
+    engine: EngineProcess, recording: Path, name: str
+) -> None:
+    events = engine.transcribe(request_for(recording, OPTIONS), poll=lambda: None)
+    assert isinstance(next(events), Loading)
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.Signals[name])
+    assert isinstance(list(events)[-1], Finished)
+
+
 def test_engine_process_without_its_model_raises_modelerror_and_ends(tmp_path: Path, recording: Path) -> None:
     engine = EngineProcess(Setup(model_path=str(tmp_path)))
     checkpoint = Checkpoint.open(tmp_path, "f")

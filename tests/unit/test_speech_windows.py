@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Generator, Iterable
 
@@ -30,9 +31,7 @@ def in_blocks(audio: Samples, length: int) -> list[Samples]:
 def cut(audio: Samples, block: int = 1000, *, first_index: int = 0, start_sample: int = 0) -> list[Cut]:
     blocks = in_blocks(audio, block)
     return list(
-        cut_windows(
-            blocks, window_s=WINDOW_S, vad=loudness_vad, first_index=first_index, start_sample=start_sample
-        )
+        cut_windows(blocks, window_s=WINDOW_S, vad=loudness_vad, first_index=first_index, start_sample=start_sample)
     )
 
 
@@ -41,7 +40,7 @@ def test_windows_of_any_sound_follow_each_other_without_gaps() -> None:
     cuts = cut(audio)
     assert [found.index for found in cuts] == list(range(len(cuts)))
     assert np.array_equal(np.concatenate([found.audio for found in cuts]), audio)
-    for before, after in zip(cuts, cuts[1:], strict=False):
+    for before, after in itertools.pairwise(cuts):
         assert before.start_sample + len(before.audio) == after.start_sample
     assert all(len(found.audio) <= SAMPLE_RATE for found in cuts)
 

@@ -11,21 +11,10 @@ from torch import Tensor
 from features import HOP, MELS, SILENT_POWER, log_mel, normalise
 from tokenizer import TIME_STEP, Tokens
 from vocabulary import training_phrases
-from windows import Composer, Segment, Window
+from windows import Composer, Recipe, Segment, Window
 
 IGNORED = -100
 _PROMPT_LIMIT = 223
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What one kind of batch is made of."""
-
-    windows: int
-    seconds: float
-    offset_share: float = 0.0
-    prompt_share: float = 0.0
-    narrow_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +57,10 @@ def _frame(seconds: float) -> int:
     return int(seconds / TIME_STEP)
 
 
+def _time_guide(label: _Label, seconds: float) -> None:
+    label.guides.append((len(label.inputs) - 1, _frame(seconds) - 1, _frame(seconds) + 1))
+
+
 class Labeller:
     """Writes the token sequences that faster-whisper expects a Whisper to speak."""
 
@@ -75,13 +68,14 @@ class Labeller:
         """Remember the tokens and how often timestamps are left out."""
         self._tokens, self._plain_share = tokens, plain_share
 
-    def label(self, rng: np.random.Generator, window: Window, offset: int) -> _Label:
+    def label(self, rng: np.random.Generator, window: Window, offset: int, fine: bool) -> _Label:
         """Label a window.
 
         Args:
             rng: Where the chance comes from.
             window: The window.
             offset: The encoder position at which its audio begins.
+            fine: Whether timestamps are guided too, and every word rather than every phrase.
 
         Returns:
             The label.
@@ -89,32 +83,36 @@ class Labeller:
         if not window.segments:
             return _silent_label(rng, self._tokens)
         plain = not window.cut and rng.random() < self._plain_share
-        return self._plain(window) if plain else self._timed(window, offset)
+        return self._plain(window, fine) if plain else self._timed(window, offset, fine)
 
-    def _guide(self, label: _Label, segment: Segment) -> None:
+    def _speak(self, label: _Label, segment: Segment, fine: bool) -> None:
         for number, token in enumerate(self._tokens.text(segment.words)):
             assert segment.end is not None
-            times = segment.word_times
+            times = segment.word_times if fine or segment.exact else None
             begin, end = times[number] if times else (segment.start, segment.end)
             label.guides.append((len(label.inputs) - 1, _frame(begin), _frame(end)))
             label.inputs.append(token)
             label.text.append(token)
 
-    def _plain(self, window: Window) -> _Label:
+    def _plain(self, window: Window, fine: bool) -> _Label:
         label = _Label([self._tokens.start, self._tokens.no_timestamps], [], [], [])
         for segment in window.segments:
-            self._guide(label, segment)
+            self._speak(label, segment, fine)
         label.targets = [IGNORED, *label.inputs[2:], self._tokens.end]
         return label
 
-    def _timed(self, window: Window, offset: int) -> _Label:
+    def _timed(self, window: Window, offset: int, fine: bool) -> _Label:
         shift = offset * TIME_STEP
         label = _Label([self._tokens.start], [], [], [])
         for number, segment in enumerate(window.segments):
             start = segment.start if number or offset else min(segment.start, 1.0)
+            if fine and start == segment.start:
+                _time_guide(label, start)
             label.inputs.append(self._tokens.time(start + shift))
             if segment.end is not None:
-                self._guide(label, segment)
+                self._speak(label, segment, fine)
+                if fine:
+                    _time_guide(label, segment.end)
                 label.inputs.append(self._tokens.time(segment.end + shift))
         label.targets = [*label.inputs[1:], self._tokens.end]
         return label
@@ -195,11 +193,14 @@ class Batcher:
         """
         rng = np.random.default_rng([self._seed, step])
         frames = round(recipe.seconds * 100)
-        windows = [self._composer.window(rng, recipe.seconds) for _ in range(recipe.windows)]
+        windows = [self._composer.window(rng, recipe) for _ in range(recipe.windows)]
         room = 1500 - frames // 2
         moved = rng.random(recipe.windows) < recipe.offset_share
         offsets = [int(rng.integers(room + 1)) if move else 0 for move in moved]
-        labels = [self._labeller.label(rng, w, o) for w, o in zip(windows, offsets, strict=True)]
+        labels = [
+            self._labeller.label(rng, window, offset, recipe.fine_guides)
+            for window, offset in zip(windows, offsets, strict=True)
+        ]
         if rng.random() < recipe.prompt_share:
             labels = [_with_prompt(label, self._labeller.prompt(rng)) for label in labels]
         inputs = _padded([label.inputs for label in labels], self._tokens.end)

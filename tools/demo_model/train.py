@@ -16,11 +16,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 import corpus
-from batches import Batcher, Recipe
+from batches import Batcher
 from losses import Losses, losses
 from model import Size, Whisper
 from tokenizer import Tokens
-from windows import Composer, Speakers
+from windows import Composer, Recipe, Speakers
 
 _RATE = 1.5e-3
 _WARM_UP = 200
@@ -28,12 +28,18 @@ _DECAY_SHARE = 0.3
 _AVERAGE = 0.998
 _SHORT_STEPS = 700
 _MIXED_STEPS = 1600
+_FULL_STEPS = 2000
+_LATE_STEPS = 4500
 _TWO_SECONDS = Recipe(24, 2.0, offset_share=0.5)
 _FOUR_SECONDS = Recipe(12, 4.0, offset_share=0.4)
 _TEN_SECONDS = Recipe(12, 10.0, offset_share=0.4)
 _THIRTY_SECONDS = Recipe(4, 30.0, prompt_share=0.2)
-_TEN_SECONDS_NARROW = replace(_TEN_SECONDS, narrow_share=0.15)
-_THIRTY_SECONDS_NARROW = replace(_THIRTY_SECONDS, narrow_share=0.15)
+_MIXED = (_FOUR_SECONDS, _TEN_SECONDS, _THIRTY_SECONDS)
+_FULL = (replace(_THIRTY_SECONDS, narrow_share=0.15), replace(_TEN_SECONDS, narrow_share=0.15))
+_GUIDED = (
+    replace(_FULL[0], joined_share=0.5, pause_share=0.15, prompt_share=0.1, fine_guides=True),
+    replace(_FULL[1], joined_share=0.5, pause_share=0.15, offset_share=0.2, fine_guides=True),
+)
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,10 @@ def recipe(step: int) -> Recipe:
     if step < _SHORT_STEPS:
         return _THIRTY_SECONDS if step % 10 == 9 else _TWO_SECONDS
     if step < _MIXED_STEPS:
-        return (_FOUR_SECONDS, _TEN_SECONDS, _THIRTY_SECONDS)[step % 3]
-    return (_THIRTY_SECONDS_NARROW, _TEN_SECONDS_NARROW)[step % 2] if step % 10 else _FOUR_SECONDS
+        return _MIXED[step % 3]
+    if step < _FULL_STEPS:
+        return _FULL[step % 2] if step % 10 else _FOUR_SECONDS
+    return _GUIDED[step % 2] if step < _LATE_STEPS or step % 4 == 3 else _GUIDED[0]
 
 
 def _rate(step: int, steps: int) -> float:
@@ -73,7 +81,9 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _weights(step: int) -> tuple[float, float]:
-    return (1.0, 0.5) if step < _MIXED_STEPS else (0.3, 0.3)
+    if step < _MIXED_STEPS:
+        return 1.0, 0.5
+    return (0.3, 0.3) if step < _FULL_STEPS else (0.5, 1.0)
 
 
 class _Trainer:
@@ -173,7 +183,7 @@ def _work(rank: int, plan: Plan) -> None:
         trainer.seconds = time.monotonic() - began
         late = trainer.agreed(trainer.seconds - first > 60 * plan.minutes)
         last = late or trainer.step == plan.steps
-        if rank == 0 and (trainer.step % 20 == 0 or last):
+        if rank == 0 and (trainer.step % 21 == 0 or last):
             _report(trainer.step, found, trainer.seconds)
         if rank == 0 and (trainer.step % plan.save_every == 0 or last):
             trainer.save()

@@ -12,16 +12,33 @@ from speak import SAMPLE_RATE, VOICES
 from vocabulary import training_phrases
 
 Audio = NDArray[np.float32]
+_SLACK = 0.3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one kind of batch is made of; shares are of windows, but that of prompts is of batches."""
+
+    windows: int
+    seconds: float
+    offset_share: float = 0.0
+    prompt_share: float = 0.0
+    narrow_share: float = 0.0
+    joined_share: float = 0.35
+    silent_share: float = 0.08
+    pause_share: float = 0.3
+    fine_guides: bool = False
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One phrase in a window: its words and times in seconds; `ends` is None where the window cuts it."""
+    """One phrase in a window: its words and times in seconds; `end` is None where the window cuts it."""
 
     words: list[str]
     start: float
     end: float | None
     word_times: list[tuple[float, float]] | None = None
+    exact: bool = False
 
 
 @dataclass
@@ -41,11 +58,12 @@ class Window:
 
 @dataclass(frozen=True)
 class Clip:
-    """One phrase ready to be placed: its samples, words, and the words' times where they are known."""
+    """One phrase ready to be placed: its samples, its words, and their times, exact or with some slack."""
 
     audio: Audio
     words: list[str]
-    word_times: list[tuple[float, float]] | None
+    word_times: list[tuple[float, float]]
+    exact: bool
 
 
 class Speakers:
@@ -65,6 +83,11 @@ class Speakers:
             self._lengths.append(lengths[order])
         for index, (word, voice) in enumerate(zip(words.words, words.voices, strict=True)):
             self._renditions[int(voice)].setdefault(word[0], []).append(index)
+        lengths = np.diff(words.bounds)
+        self._typical = [
+            {word: float(np.mean(lengths[indices])) for word, indices in renditions.items()}
+            for renditions in self._renditions
+        ]
 
     def phrase(self, rng: np.random.Generator, voice: int, room: int) -> Clip | None:
         """Draw a phrase spoken as a whole that fits.
@@ -83,8 +106,17 @@ class Speakers:
         index = int(self._by_length[voice][int(rng.integers(fitting))])
         audio = self._phrases.audio(index)
         words = self._phrases.words[index]
-        times = [(0.0, len(audio) / SAMPLE_RATE)] if len(words) == 1 else None
-        return Clip(audio, words, times)
+        times = self._estimate(voice, words, len(audio) / SAMPLE_RATE)
+        return Clip(audio, words, times, exact=len(words) == 1)
+
+    def _estimate(self, voice: int, words: list[str], seconds: float) -> list[tuple[float, float]]:
+        if len(words) == 1:
+            return [(0.0, seconds)]
+        ends = np.cumsum([self._typical[voice][word] for word in words])
+        ends *= seconds / ends[-1]
+        begins = np.concatenate([[0.0], ends[:-1]])
+        wide = np.stack([np.maximum(begins - _SLACK, 0), np.minimum(ends + _SLACK, seconds)], axis=1)
+        return [(float(begin), float(end)) for begin, end in wide]
 
     def joined(self, rng: np.random.Generator, voice: int, room: int) -> Clip | None:
         """Draw a phrase joined from single words, up to as many as fit.
@@ -111,7 +143,7 @@ class Speakers:
             times.append(((place + gap) / SAMPLE_RATE, (place + gap + len(audio)) / SAMPLE_RATE))
             said.append(word)
             place += gap + len(audio)
-        return Clip(np.concatenate(pieces), said, times) if said else None
+        return Clip(np.concatenate(pieces), said, times, exact=True) if said else None
 
 
 def noise(rng: np.random.Generator, samples: int) -> Audio:
@@ -164,51 +196,51 @@ def _lead(rng: np.random.Generator) -> float:
     return float(rng.uniform(0.3, 1.0) if kind < 0.88 else rng.uniform(1.0, 7.0))
 
 
-def _gap(rng: np.random.Generator) -> float:
+def _gap(rng: np.random.Generator, pause_share: float) -> float:
     kind = rng.random()
-    if kind < 0.7:
+    if kind < 1 - pause_share:
         return float(rng.uniform(0.35, 1.2))
-    return float(rng.uniform(1.2, 3.0) if kind < 0.92 else rng.uniform(3.0, 9.0))
+    return float(rng.uniform(1.2, 3.0) if kind < 1 - 0.267 * pause_share else rng.uniform(3.0, 9.0))
 
 
 class Composer:
     """Lays phrases out in windows of up to thirty seconds."""
 
-    def __init__(self, speakers: Speakers, joined_share: float = 0.35, silent_share: float = 0.08) -> None:
-        """Remember where phrases come from and how often they are joined or absent."""
+    def __init__(self, speakers: Speakers) -> None:
+        """Remember where phrases come from."""
         self._speakers = speakers
-        self._joined, self._silent = joined_share, silent_share
 
-    def window(self, rng: np.random.Generator, seconds: float) -> Window:
+    def window(self, rng: np.random.Generator, recipe: Recipe) -> Window:
         """Compose one window.
 
         Args:
             rng: Where the chance comes from.
-            seconds: Its full length; the audio may end earlier.
+            recipe: How long it is at most and what it is made of.
 
         Returns:
             The window.
         """
-        room = round(seconds * SAMPLE_RATE)
-        if rng.random() < self._silent:
+        room = round(recipe.seconds * SAMPLE_RATE)
+        if rng.random() < recipe.silent_share:
             return silent_window(rng, room)
-        brief = seconds < 10
+        brief = recipe.seconds < 10
         cut = not brief and rng.random() < 0.45
         content = room if cut else _whole_hops(int(rng.uniform(0.6 if brief else 0.05, 1.0) * room))
-        audio, segments = self._lay_out(rng, content, brief, cut)
+        audio, segments = self._lay_out(rng, content, recipe, cut)
         self._degrade(rng, audio, segments)
         headroom = float(rng.uniform(0, 0.6)) if rng.random() < 0.3 else 0.0
         return Window(audio, segments, headroom)
 
-    def _clip(self, rng: np.random.Generator, voice: int, room: int) -> Clip | None:
-        draw = self._speakers.joined if rng.random() < self._joined else self._speakers.phrase
+    def _clip(self, rng: np.random.Generator, voice: int, room: int, joined_share: float) -> Clip | None:
+        draw = self._speakers.joined if rng.random() < joined_share else self._speakers.phrase
         return draw(rng, voice, room)
 
     def _lay_out(
-        self, rng: np.random.Generator, content: int, brief: bool, cut: bool
+        self, rng: np.random.Generator, content: int, recipe: Recipe, cut: bool
     ) -> tuple[Audio, list[Segment]]:
         audio = np.zeros(content, dtype=np.float32)
         segments: list[Segment] = []
+        brief = recipe.seconds < 10
         several = rng.random() < 0.3
         voice = int(rng.integers(len(VOICES)))
         gain = 10 ** rng.uniform(-1.3, 0.1)
@@ -218,14 +250,16 @@ class Composer:
         while place < content - 1600:
             if several:
                 voice = int(rng.integers(len(VOICES)))
-            clip = self._clip(rng, voice, 10 * SAMPLE_RATE if cut else content - place)
+            room = 10 * SAMPLE_RATE if cut else content - place
+            clip = self._clip(rng, voice, room, recipe.joined_share)
             if clip is None:
                 break
             level = np.float32(gain * 10 ** rng.uniform(-0.2, 0.2))
             end = min(place + len(clip.audio), content)
             audio[place:end] += clip.audio[: end - place] * level
             segments.append(_segment(clip, place, content))
-            place += len(clip.audio) + int((rng.uniform(0.2, 0.6) if brief else _gap(rng)) * SAMPLE_RATE)
+            gap = rng.uniform(0.2, 0.6) if brief else _gap(rng, recipe.pause_share)
+            place += len(clip.audio) + int(gap * SAMPLE_RATE)
         return audio, segments
 
     def _remainder(self, rng: np.random.Generator, audio: Audio, voice: int, gain: float) -> int:
@@ -251,6 +285,5 @@ def _segment(clip: Clip, place: int, content: int) -> Segment:
     start = place / SAMPLE_RATE
     if place + len(clip.audio) > content:
         return Segment([], start, None)
-    times = clip.word_times
-    moved = [(start + a, start + b) for a, b in times] if times else None
-    return Segment(clip.words, start, start + len(clip.audio) / SAMPLE_RATE, moved)
+    moved = [(start + begin, start + end) for begin, end in clip.word_times]
+    return Segment(clip.words, start, start + len(clip.audio) / SAMPLE_RATE, moved, clip.exact)

@@ -1,0 +1,42 @@
+# cesar-watch: every command a newcomer needs. Nothing but Python 3.11+, make and a package index is assumed.
+# One virtual environment, .venv, is made on first use; `make clean` takes it away.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test bench lint types check clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	echo '*' > $(VENV)/.gitignore
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+install: $(VENV)/.installed ## Make the virtual environment with cesar-watch in it
+
+demo: install ## Show the main job on bundled recordings
+	$(BIN)/cesar-watch demo
+
+test: install ## Run the tests
+	$(BIN)/python -m pytest
+
+bench: install ## Run the benchmarks: ratios measured side by side on this machine
+	$(BIN)/python tools/bench.py
+
+lint: install ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## Check types strictly
+	$(BIN)/mypy
+
+check: lint types test ## Everything that must pass before a commit
+
+clean: ## Remove the virtual environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,310 @@
+"""The crash table of docs/architecture.md, line by line: die after a step, start again, look.
+
+Each test makes the leftovers that a death after the step leaves, by doing the steps up to it, and then
+opens the house anew, as a start after a crash does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from cesar_watch.core.errors import RecordingError
+from cesar_watch.core.job import Event, Failure, Job, Request, State
+from cesar_watch.core.spool import Spool
+from cesar_watch.delivery.publish import publish
+from cesar_watch.service import endings
+from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
+from cesar_watch.speech.protocol import Event as EngineEvent
+from cesar_watch.speech.protocol import Transcribe
+from tests.fakes import FakeEngine, window
+from tests.service_builders import Rig, open_rig
+
+WORDS = ["hello", "world"]
+
+
+class Died(BaseException):
+    """The process ends here; nothing of it may tidy up."""
+
+
+def _finish(root: Path, engine: FakeEngine | None = None) -> Rig:
+    """Start again, let everything run out, and return the rig (closed) for a look at its engine."""
+    with open_rig(root, engine or FakeEngine()) as rig:
+        rig.claim_all()
+        rig.work()
+        (job,) = rig.house.ledger.jobs()
+        assert job.state is State.COMPLETED
+        assert rig.files() == ["archive/talk.mp3", "outbox/talk.json", "outbox/talk.status.json", "outbox/talk.txt"]
+        assert (root / "outbox/talk.txt").read_text().split() == WORDS
+        notices = [queued.notice.event for queued in rig.house.ledger.notices.recent()]
+        assert notices.count("completed") <= 1
+        return rig
+
+
+def _leased(rig: Rig) -> Job:
+    rig.drop("talk.mp3")
+    rig.claim_all()
+    job = rig.house.ledger.lease_next("dead", rig.house.clock.now())
+    assert job is not None
+    return job
+
+
+def _decoded(rig: Rig, root: Path) -> tuple[Job, Checkpoint]:
+    """Return a leased job whose whole transcript is in its checkpoint, and nowhere else."""
+    job = rig.house.ledger.update(_leased(rig), rig.house.clock.now(), sha256=hashlib.sha256(b"sound").hexdigest())
+    checkpoint = Checkpoint.open(job.source_path(root).parent, fingerprint(job.options["engine"], job.sha256 or ""))
+    for index, word in enumerate(WORDS):
+        checkpoint.append(window(index, word))
+    checkpoint.finish(duration_s=20.0, declared_s=None, skipped_packets=0)
+    return job, checkpoint
+
+
+def _transcribed(rig: Rig, root: Path) -> tuple[Job, Checkpoint]:
+    job, checkpoint = _decoded(rig, root)
+    return rig.house.ledger.apply(job, Event.TRANSCRIBED, rig.house.clock.now(), duration_s=20.0), checkpoint
+
+
+def test_death_after_the_intent_row_lets_the_scan_find_the_file_again(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        _break(rig, "before")
+        with pytest.raises(Died):
+            rig.claim_all()
+        assert [job.state for job in rig.house.ledger.jobs([State.CLAIMING])] == [State.CLAIMING]
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        assert rig.house.ledger.jobs([State.CLAIMING]) == []
+        assert rig.files() == ["inbox/talk.mp3"]
+    _finish(tmp_path)
+
+
+def test_death_after_the_rename_makes_the_job_pending(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        _break(rig, "after")
+        with pytest.raises(Died):
+            rig.claim_all()
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        assert rig.only_job().state is State.PENDING
+        assert rig.sidecar()["status"] == "pending"
+    _finish(tmp_path)
+
+
+def test_ledger_deleted_while_a_job_waits_is_rebuilt_from_its_folder(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        (before,) = rig.claim_all()
+    _delete_ledger(tmp_path)
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        assert rig.only_job().job_id == before.job_id
+        assert rig.only_job().base == before.base
+    _finish(tmp_path)
+
+
+def test_ledger_deleted_after_finished_work_recognises_it_and_does_not_redo_it(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        rig.work()
+        before = rig.only_job()
+    _delete_ledger(tmp_path)
+    engine = FakeEngine()
+    _finish(tmp_path, engine)
+    with open_rig(tmp_path, engine) as rig:
+        after = rig.only_job()
+    assert engine.requests == []
+    for field in ("job_id", "state", "name", "base", "source", "sha256", "outputs", "duration_s", "completed_at"):
+        assert getattr(after, field) == getattr(before, field), field
+
+
+def test_death_after_the_lease_keeps_the_attempt_counted_and_works_again(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _leased(rig)
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        assert (rig.only_job().state, rig.only_job().attempts) == (State.PENDING, 1)
+    _finish(tmp_path)
+
+
+def test_death_in_every_attempt_ends_in_failed_as_poison_and_lets_the_others_go_on(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _leased(rig)
+    for _ in range(2):
+        with open_rig(tmp_path, FakeEngine()) as rig:
+            assert rig.house.ledger.lease_next("dead", rig.house.clock.now()) is not None
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        job = rig.only_job()
+        assert job.state is State.FAILED
+        assert job.error is not None
+        assert job.error.reason == "poison"
+        assert "failed/talk.mp3" in rig.files()
+        rig.drop("other.mp3")
+        rig.claim_all()
+        rig.work()
+        assert rig.house.ledger.jobs()[1].state is State.COMPLETED
+
+
+def test_death_after_some_windows_begins_behind_the_last_durable_one(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        with _died_in(rig, FakeEngine(default=[window(0, WORDS[0]), window(1, WORDS[1])], declared_s=20.0), after=1):
+            rig.work()
+    engine = FakeEngine()
+    _finish(tmp_path, engine)
+    assert [request.first_index for request in engine.requests] == [1]
+
+
+def test_death_after_a_torn_checkpoint_line_begins_behind_the_last_whole_one(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        with _died_in(rig, FakeEngine(), after=1):
+            rig.work()
+        (path,) = rig.house.spool.processing.glob("*/.cesar-checkpoint.jsonl")
+        with path.open("ab") as stream:
+            stream.write(b'{"window": {"index": 1, "start')
+    engine = FakeEngine()
+    _finish(tmp_path, engine)
+    assert [request.first_index for request in engine.requests] == [1]
+
+
+def test_death_after_the_transcript_is_durable_does_not_decode_again(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _transcribed(rig, tmp_path)
+    engine = FakeEngine()
+    _finish(tmp_path, engine)
+    assert engine.requests == []
+
+
+def test_death_between_the_whole_checkpoint_and_its_commit_does_not_decode_again(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _decoded(rig, tmp_path)
+    engine = FakeEngine()
+    _finish(tmp_path, engine)
+    assert engine.requests == []
+
+
+def test_death_after_some_outputs_publishes_again_and_equal_content_counts_as_done(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        job, checkpoint = _transcribed(rig, tmp_path)
+        assert checkpoint.transcript is not None
+        publish(rig.house.spool, job, checkpoint.transcript)
+        (tmp_path / "outbox/talk.json").unlink()
+    engine = FakeEngine()
+    _finish(tmp_path, engine)
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_death_around_the_archive_rename_completes_with_one_notice(tmp_path: Path, moment: str) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        job, checkpoint = _transcribed(rig, tmp_path)
+        assert checkpoint.transcript is not None
+        _break(rig, moment, to="archive")
+        with pytest.raises(Died):
+            endings.complete(rig.house, job, checkpoint.transcript)
+        assert rig.sidecar()["status"] == "completed"
+    engine = FakeEngine()
+    _finish(tmp_path, engine)
+    assert engine.requests == []
+    with open_rig(tmp_path, engine) as rig:
+        assert len(rig.house.ledger.notices.recent()) == 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_death_around_the_rename_into_failed_ends_in_failed_with_its_reason(tmp_path: Path, moment: str) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        job = _leased(rig)
+        _break(rig, moment, to="failed")
+        with pytest.raises(Died):
+            endings.give_up(rig.house, job, Failure("not_media", "It is a text file."))
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        job = rig.only_job()
+        assert job.state is State.FAILED
+        assert job.error == Failure("not_media", "It is a text file.")
+        assert rig.files() == ["failed/talk.mp3", "failed/talk.mp3.reason.txt", "outbox/talk.status.json"]
+        assert [queued.notice.event for queued in rig.house.ledger.notices.recent()] == ["failed"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_death_around_the_rename_of_a_retry_is_finished_by_the_next_start(tmp_path: Path, moment: str) -> None:
+    with open_rig(tmp_path, FakeEngine(default=[RecordingError("No.", reason="not_media")])) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        rig.work()
+        rig.house.ledger.ask(rig.only_job(), Request.RETRY)
+        _break(rig, moment, to="processing")
+        with pytest.raises(Died):
+            rig.work()
+    _finish(tmp_path)
+
+
+def test_death_before_the_notice_is_sent_leaves_it_pending(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        rig.work()
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        due = rig.house.ledger.notices.due(rig.house.clock.now())
+        assert due is not None
+        assert due.notice.event == "completed"
+
+
+def test_folder_of_a_finished_job_that_was_not_removed_is_swept(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        rig.work()
+        left = rig.house.spool.job_dir(rig.only_job().job_id)
+        left.mkdir()
+        (left / ".cesar-checkpoint.jsonl").write_text(json.dumps({}))
+    _finish(tmp_path)
+    assert not left.exists()
+
+
+# --- ways to die -----------------------------------------------------------------------------
+
+
+def _break(rig: Rig, moment: str, *, to: str = "processing") -> None:
+    """Let the process die before or after the next rename into the room `to`."""
+    real = rig.house.spool.rename
+
+    def rename(source: Path, target: Path) -> None:
+        hit = to in target.parts
+        if hit and moment == "before":
+            raise Died
+        real(source, target)
+        if hit:
+            raise Died
+
+    spool = rig.house.spool
+    rig.house.spool = Spool(spool.root, spool.instance, spool.spool_id, rename)
+
+
+@contextlib.contextmanager
+def _died_in(rig: Rig, engine: FakeEngine, *, after: int) -> Iterator[None]:
+    """Let the process die when the engine has given `after` windows and they are durable."""
+
+    class Deadly(FakeEngine):
+        def transcribe(
+            self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
+        ) -> Generator[EngineEvent, None, None]:
+            given = 0
+            for event in engine.transcribe(request, poll=poll):
+                yield event
+                given += event.type == "window"
+                if given == after:
+                    raise Died
+
+    rig.engine = Deadly()
+    with pytest.raises(Died):
+        yield
+
+
+def _delete_ledger(root: Path) -> None:
+    for path in (root / ".state").glob("ledger.db*"):
+        path.unlink()
