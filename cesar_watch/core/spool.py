@@ -96,11 +96,14 @@ class Spool:
             SpoolError: A room is missing, not writable, or on another mount. No file of ours stays.
         """
         rooms = [self.root / room for room in ROOMS]
-        probe = rooms[0] / f"{TEMPORARY_PREFIX}probe-{secrets.token_hex(4)}"
+        # Named after the instance, so that what a killed start left is found, and nobody else's is touched.
+        probe = rooms[0] / f"{TEMPORARY_PREFIX}probe-{self.instance}"
         where = probe
         try:
             self.processing.mkdir(exist_ok=True)
             sync_dir(self.processing.parent)
+            for room in rooms:
+                (room / probe.name).unlink(missing_ok=True)
             probe.touch(exist_ok=False)
             for room in [*rooms[1:], rooms[0]]:
                 target = room / probe.name

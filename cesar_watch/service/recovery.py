@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from cesar_watch.core.durable import TEMPORARY_PREFIX
 from cesar_watch.core.job import Event, Failure, FileIdentity, Job, State
 from cesar_watch.delivery.sidecar import write_sidecar
 from cesar_watch.service import endings
 from cesar_watch.service.adoption import adopt_unknown
 from cesar_watch.service.house import House
+from cesar_watch.speech.checkpoint import NAME as CHECKPOINT_NAME
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
 
 
@@ -22,7 +24,7 @@ def recover(house: House) -> None:
     recover_claims(house)
     adopt_unknown(house)
     recover_attempts(house, counted=True)
-    sweep_job_dirs(house)
+    sweep_leftovers(house)
 
 
 def recover_claims(house: House) -> None:
@@ -86,9 +88,15 @@ def _finish_transcribed(house: House, job: Job) -> None:
         endings.give_up(house, job, failure)
 
 
-def sweep_job_dirs(house: House) -> None:
-    """Remove the folders of finished jobs, which by then hold nothing but our own files."""
+def sweep_leftovers(house: House) -> None:
+    """Remove our temporary files and the folders of finished jobs, which hold nothing but our own files."""
     live = house.ledger.ids([State.PENDING, State.PROCESSING, State.TRANSCRIBED])
-    for folder in house.spool.processing.iterdir():
-        if folder.name not in live:
-            endings.remove_job_dir(folder)
+    for entry in house.spool.processing.iterdir():
+        if entry.name.startswith(TEMPORARY_PREFIX) and entry.is_file():
+            entry.unlink()
+        elif entry.name not in live:
+            endings.remove_job_dir(entry)
+        else:
+            for temporary in entry.glob(f"{TEMPORARY_PREFIX}*"):
+                if temporary.name != CHECKPOINT_NAME:
+                    temporary.unlink()

@@ -11,6 +11,8 @@ from torch.nn import functional
 
 from features import MELS
 
+_ANCHOR_SCALE = 0.25
+
 
 @dataclass(frozen=True)
 class Size:
@@ -128,6 +130,11 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(size) for _ in range(size.encoder_layers))
         self.layer_norm = nn.LayerNorm(size.width)
 
+    def embed_positions_of(self, count: int) -> Tensor:
+        """Give the position encoding of the first `count` places, the last repeated beyond the end."""
+        places = torch.arange(count).clamp_max(self.embed_positions.num_embeddings - 1)
+        return torch.as_tensor(self.embed_positions(places))
+
     def forward(self, features: Tensor, offsets: Tensor) -> Tensor:
         """Encode batch x 80 x frames, the first frame lying at position `offsets`."""
         hidden = functional.gelu(self.conv2(functional.gelu(self.conv1(features)))).transpose(1, 2)
@@ -171,6 +178,12 @@ class Whisper(nn.Module):
         self.encoder = Encoder(size)
         self.decoder = Decoder(size)
         self.ctc = nn.Linear(size.width, size.text_tokens + 1)
+
+    @torch.no_grad()
+    def anchor_times(self, first_time: int) -> None:
+        """Give every timestamp token the encoder's own encoding of its position, about the tokens' mean."""
+        times = self.decoder.embed_tokens.weight[first_time:]
+        times.copy_(times.mean(dim=0) + _ANCHOR_SCALE * self.encoder.embed_positions_of(len(times)))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score the next tokens with the embedding's own weights."""

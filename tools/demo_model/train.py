@@ -29,6 +29,7 @@ _AVERAGE = 0.998
 _SHORT_STEPS = 700
 _MIXED_STEPS = 1600
 _FULL_STEPS = 2000
+_ANCHOR_STEP = 2600
 _LATE_STEPS = 4500
 _TWO_SECONDS = Recipe(24, 2.0, offset_share=0.5)
 _FOUR_SECONDS = Recipe(12, 4.0, offset_share=0.4)
@@ -135,8 +136,16 @@ class _Trainer:
             parameter.grad = flat[place : place + gradient.numel()].view_as(gradient)
             place += gradient.numel()
 
+    def _anchor(self) -> None:
+        weight = self.model.decoder.embed_tokens.weight
+        for model in (self.model, self.average):
+            model.anchor_times(self.tokens.first_time)
+        self.optimiser.state[weight]["exp_avg"][self.tokens.first_time :] = 0
+
     def take_step(self) -> Losses:
         """Train on one batch."""
+        if self.step == _ANCHOR_STEP:
+            self._anchor()
         batch = self.batcher.batch(self.step, recipe(self.step))
         found = losses(self.model, batch, self.tokens.first_time)
         self.optimiser.zero_grad()
