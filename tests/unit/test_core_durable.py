@@ -326,7 +326,7 @@ def test_make_dirs_under_a_file_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(FileExistsError):
         make_dirs(tmp_path / "a.wav")
-    with pytest.raises(OSError, match="a.wav"):
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
         make_dirs(tmp_path / "a.wav" / "b")
 
 

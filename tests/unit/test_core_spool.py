@@ -56,7 +56,8 @@ def test_create_gives_two_spools_two_ids(tmp_path: Path) -> None:
 
 def test_create_by_several_at_once_agrees_on_one_id(tmp_path: Path) -> None:
     for turn in range(10):
-        barrier, ids = threading.Barrier(4), set()
+        barrier = threading.Barrier(4)
+        ids: set[str] = set()
 
         def make(root: Path, barrier: threading.Barrier = barrier, ids: set[str] = ids) -> None:
             barrier.wait(10)

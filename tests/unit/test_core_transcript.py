@@ -44,4 +44,4 @@ def test_segment_with_a_foreign_field_is_refused() -> None:
 
 def test_segment_refuses_changes() -> None:
     with pytest.raises(ValidationError):
-        make_segment(0, 1, "a").text = "b"
+        make_segment(0, 1, "a").text = "b"  # type: ignore[misc]
