@@ -8,6 +8,7 @@ after the commit is durable (`synchronous=FULL`).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -156,18 +157,18 @@ class Ledger:
         """Give the oldest pending job whose time has come to a worker, counting the attempt before any work."""
         ready = JobRow.not_before_at.is_null() | (JobRow.not_before_at <= now.timestamp())
         query = JobRow.select().where(JobRow.state == State.PENDING, JobRow.request.is_null(), ready)
-        job = self._first(query.order_by(JobRow.seq))
-        if job is None:
-            return None
-        return self.apply(
-            job,
-            Event.LEASED,
-            now,
-            lease=lease,
-            attempts=job.attempts + 1,
-            not_before_at=None,
-            started_at=job.started_at or now,
-        )
+        while job := self._first(query.order_by(JobRow.seq)):
+            with contextlib.suppress(LeaseLost):  # another worker was first: take the next
+                return self.apply(
+                    job,
+                    Event.LEASED,
+                    now,
+                    lease=lease,
+                    attempts=job.attempts + 1,
+                    not_before_at=None,
+                    started_at=job.started_at or now,
+                )
+        return None
 
     def forget(self, job: Job) -> None:
         """Remove a job, its history and its notices; its files are the caller's affair."""

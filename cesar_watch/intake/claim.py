@@ -7,22 +7,24 @@ The order, and why:
 3. its job folder is made, durably;
 4. rename into it, without replacing: whoever's rename succeeds owns the file; then the inbox is
    synced, then the job folder (`core/durable.py` says why in this order);
-5. `pending`, committed.
+5. its sidecar appears, before any worker can have written a later one;
+6. `pending`, committed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import make_dirs
 from cesar_watch.core.errors import AttemptError, folder_fault
-from cesar_watch.core.job import Event, FileIdentity, Job, new_job_id
+from cesar_watch.core.job import Event, FileIdentity, Job, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.spool import Spool
 from cesar_watch.intake.scan import Candidate
@@ -38,9 +40,13 @@ def claim(
     *,
     options: dict[str, Any],
     bases: Iterable[tuple[str, str]],
+    announce: Callable[[Job], Job],
     now: datetime,
 ) -> Job | None:
     """Move a settled candidate into this instance's processing folder and queue it.
+
+    Args:
+        announce: Shows the world the job as it will be, pending; may give it another output base.
 
     Returns:
         The pending job; None when the file is gone, because its sender or another instance took it.
@@ -81,9 +87,13 @@ def claim(
             _gone_or_busy(candidate, fault)
             return None
         raise folder_fault(fault) from None
-    return ledger.apply(
-        job, Event.CLAIMED, now, source=job.moving_to, moving_to=None, identity=FileIdentity.of(os.lstat(target))
-    )
+    claimed: dict[str, Any] = {
+        "source": intent.moving_to,
+        "moving_to": None,
+        "identity": FileIdentity.of(os.lstat(target)),
+    }
+    announce(dataclasses.replace(job, state=State.PENDING, **claimed))
+    return ledger.apply(job, Event.CLAIMED, now, **claimed)
 
 
 def _sync_unchanged(path: Path, identity: FileIdentity) -> None:

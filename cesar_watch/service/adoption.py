@@ -17,9 +17,9 @@ from typing import Any
 from cesar_watch.core.job import TERMINAL, Event, Failure, FileIdentity, State
 from cesar_watch.core.ledger import Intent
 from cesar_watch.delivery.names import base_key
-from cesar_watch.delivery.sidecar import read_sidecar, write_sidecar
+from cesar_watch.delivery.sidecar import read_sidecar
+from cesar_watch.service.announce import announce, free_bases
 from cesar_watch.service.house import House
-from cesar_watch.service.naming import free_bases
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def _adopt_claimed(house: House, job_id: str, recording: Path, sidecar: Sidecar 
     job = house.ledger.log_intent(intent, _bases(house, intent, sidecar), now)
     sha256 = sidecar["source"].get("sha256") if sidecar else None
     job = house.ledger.apply(job, Event.CLAIMED, now, reason="adopted", moving_to=None, sha256=sha256)
-    write_sidecar(house.spool, job)
+    announce(house, job)
     log.warning("%s: adopted from %s, which the ledger did not know", job.display_name, recording.parent)
 
 

@@ -20,8 +20,8 @@ from cesar_watch.core.errors import AttemptError, CesarError, Kind, LeaseLost, R
 from cesar_watch.core.humanize import duration
 from cesar_watch.core.job import Event, Failure, FileIdentity, Job, Request, State
 from cesar_watch.core.transcript import Transcript
-from cesar_watch.delivery.sidecar import write_sidecar
 from cesar_watch.service import endings
+from cesar_watch.service.announce import announce
 from cesar_watch.service.house import House
 from cesar_watch.service.pace import Pace
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
@@ -203,7 +203,7 @@ class Attempt:
         self._poll()
 
     def _write_sidecar(self) -> None:
-        write_sidecar(self._house.spool, self._job)
+        self._job = announce(self._house, self._job)
         self._sidecar_is_stale = False
 
     def _failed(self, fault: CesarError) -> Job:
@@ -245,8 +245,7 @@ def _queue_again(house: House, job: Job, event: Event, reason: str, **changes: A
     done = house.ledger.apply(
         job, event, house.clock.now(), reason=reason, lease=None, estimated_completion_at=None, **changes
     )
-    write_sidecar(house.spool, done)
-    return done
+    return announce(house, done)
 
 
 def _see_unchanged(source: Path, identity: FileIdentity) -> None:

@@ -30,9 +30,9 @@ from cesar_watch.core.transcript import Transcript
 from cesar_watch.delivery.notices import notices_for
 from cesar_watch.delivery.publish import publish
 from cesar_watch.delivery.reason_file import reason_path, remove_reason, write_reason
-from cesar_watch.delivery.sidecar import read_sidecar, sidecar_path, write_sidecar
+from cesar_watch.delivery.sidecar import write_sidecar
+from cesar_watch.service.announce import announce, rebase, withdraw
 from cesar_watch.service.house import House
-from cesar_watch.service.naming import free_bases
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +105,7 @@ def requeue(house: House, job: Job) -> Job:
         outputs=[],
     )
     remove_reason(resting)
-    write_sidecar(spool, done)
-    return done
+    return announce(house, done)
 
 
 def delete(house: House, job: Job, *, recording: bool) -> None:
@@ -122,7 +121,7 @@ def delete(house: House, job: Job, *, recording: bool) -> None:
     folder = house.spool.output_dir(job)
     for name in job.outputs:
         (folder / name).unlink(missing_ok=True)
-    _remove_own_sidecar(house, job)
+    withdraw(house, job)
     if recording:
         source = job.source_path(house.spool.root)
         remove_reason(source)
@@ -140,10 +139,7 @@ def _publish(house: House, job: Job, transcript: Transcript) -> Job:
             write_sidecar(house.spool, job)
             return job
         except NameTaken as fault:
-            log.warning("%s: %s Another name is used.", job.display_name, fault)
-            _remove_own_sidecar(house, job)
-            formats = job.options["output"]["formats"]
-            job = house.ledger.reserve_base(job, free_bases(house.spool, job.name, job.subfolder, formats))
+            job = rebase(house, job, fault)
 
 
 def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") -> Job:
@@ -213,14 +209,6 @@ def _summary(job: Job, transcript: Transcript, took_s: float) -> str:
         return f"No speech was found in {duration(transcript.duration_s)} of sound."
     words = count(len(transcript.text.split()), "word")
     return f"Transcribed {duration(transcript.duration_s)} in {duration(max(0.0, took_s))}: {words}."
-
-
-def _remove_own_sidecar(house: House, job: Job) -> None:
-    path = sidecar_path(house.spool, job)
-    known: dict[str, Any] | None = read_sidecar(path)
-    if known and known.get("job_id") == job.job_id:
-        path.unlink(missing_ok=True)
-        sync_dir(path.parent)
 
 
 def remove_job_dir(folder: Path) -> None:

@@ -11,14 +11,13 @@ from typing import TypeGuard
 from cesar_watch.core.errors import AttemptError
 from cesar_watch.core.instance import is_remote
 from cesar_watch.core.job import Job, State
-from cesar_watch.delivery.sidecar import write_sidecar
 from cesar_watch.intake.claim import claim
 from cesar_watch.intake.scan import Candidate, Rejected, scan
 from cesar_watch.intake.settle import SettleTracker
 from cesar_watch.intake.watch import Watcher
 from cesar_watch.service import recovery
+from cesar_watch.service.announce import announce, free_bases
 from cesar_watch.service.house import House
-from cesar_watch.service.naming import free_bases
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,13 @@ class Intake:
         bases = free_bases(house.spool, candidate.name, candidate.subfolder, options["output"]["formats"])
         try:
             job: Job | None = claim(
-                candidate, house.spool, house.ledger, options=options, bases=bases, now=house.clock.now()
+                candidate,
+                house.spool,
+                house.ledger,
+                options=options,
+                bases=bases,
+                announce=lambda job: announce(house, job),
+                now=house.clock.now(),
             )
         except AttemptError as fault:
             self._tracker.restart(candidate.path)
@@ -88,7 +93,6 @@ class Intake:
             return False
         if job is not None:
             self._told.discard(candidate.path)
-            write_sidecar(house.spool, job)
             log.info("%s: claimed as job %s", job.display_name, job.job_id[:8])
             self._claimed()
         return True

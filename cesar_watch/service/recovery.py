@@ -11,9 +11,9 @@ from typing import Any
 
 from cesar_watch.core.durable import TEMPORARY_PREFIX
 from cesar_watch.core.job import Event, Failure, FileIdentity, Job, State
-from cesar_watch.delivery.sidecar import write_sidecar
 from cesar_watch.service import endings
 from cesar_watch.service.adoption import adopt_unknown
+from cesar_watch.service.announce import announce
 from cesar_watch.service.house import House
 from cesar_watch.speech.checkpoint import NAME as CHECKPOINT_NAME
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
@@ -38,7 +38,7 @@ def recover_claims(house: House) -> None:
             done = house.ledger.apply(
                 job, Event.CLAIMED, now, reason="recovered", source=job.moving_to, moving_to=None, identity=identity
             )
-            write_sidecar(house.spool, done)
+            announce(house, done)
         else:
             endings.remove_job_dir(house.spool.job_dir(job.job_id))
             house.ledger.withdraw(job)
@@ -61,7 +61,7 @@ def recover_attempts(house: House, *, counted: bool) -> None:
             attempts = job.attempts if counted else max(0, job.attempts - 1)
             now = house.clock.now()
             changes: dict[str, Any] = {"lease": None, "attempts": attempts, "estimated_completion_at": None}
-            write_sidecar(house.spool, house.ledger.apply(job, Event.RELEASED, now, reason="recovered", **changes))
+            announce(house, house.ledger.apply(job, Event.RELEASED, now, reason="recovered", **changes))
 
 
 def _poison(job: Job) -> Failure:

@@ -117,10 +117,13 @@ class Supervisor:
         self._ping(now_s)
 
     def _is_drained(self) -> bool:
+        # Looked at first: what the intake has claimed by then is in the counts.
+        if self.intake.settling != 0:
+            return False
         counts = self._house.ledger.counts()
         busy = sum(counts[state] for state in (State.CLAIMING, State.PENDING, State.PROCESSING, State.TRANSCRIBED))
         due = self._house.ledger.notices.due(self._house.clock.now())
-        return self.intake.settling == 0 and not busy and due is None
+        return not busy and due is None
 
     def _ping(self, now_s: float) -> None:
         interval_s = watchdog_interval_s()

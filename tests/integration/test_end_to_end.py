@@ -58,16 +58,19 @@ def test_dropped_wav_becomes_a_correct_transcript_and_one_message(spool: Path) -
     with json_endpoint() as (url, messages):
         _add_channel(spool, url)
         with service(spool.parent, **QUICK):
-            until(lambda: (spool / ".state/service.json").exists(), "the service")
+            until((spool / ".state/service.json").exists, "the service")
+            # The second one has to wait for the first, so that its waiting can be seen.
+            drop("meeting.m4a", spool / "inbox")
+            until(lambda: sidecar(spool, "meeting"), "the claim")
             drop("numbers.wav", spool / "inbox")
             seen: list[str] = []
             until(lambda: _status_words(spool, "numbers", seen), "the transcript")
-            until(lambda: messages, "the message")
+            until(lambda: len(messages) >= 2, "the messages")
     assert seen == ["pending", "processing", "completed"]
     assert word_error_rate(_heard(spool, "numbers"), expected_words("numbers.wav")) <= TOLERATED_WER
     assert (spool / "archive/numbers.wav").exists()
     assert list((spool / "inbox").iterdir()) == []
-    assert [message["title"] for message in messages] == ["numbers.wav: completed"]
+    assert [message["title"] for message in messages] == ["meeting.m4a: completed", "numbers.wav: completed"]
 
 
 def test_drain_of_two_recordings_and_a_text_file_exits_1_and_tells_all_three(spool: Path) -> None:
@@ -180,7 +183,7 @@ def test_cancel_of_a_running_job_takes_effect_and_keeps_the_recording(spool: Pat
 
 def test_second_instance_exits_4_and_changes_nothing(spool: Path) -> None:
     with service(spool.parent, **QUICK):
-        until(lambda: (spool / ".state/service.json").exists(), "the service")
+        until((spool / ".state/service.json").exists, "the service")
         before = _snapshot(spool)
         second = command("run", cwd=spool.parent, **QUICK)
         assert second.returncode == 4

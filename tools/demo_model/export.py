@@ -13,7 +13,7 @@ from features import HOP, MELS
 from model import Size, Whisper
 from tokenizer import Tokens
 
-QUANTISATION = "int8_float16"
+QUANTISATION = "int8_float32"
 _PREPROCESSOR = {
     "feature_extractor_type": "WhisperFeatureExtractor",
     "feature_size": MELS,
