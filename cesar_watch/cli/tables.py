@@ -47,11 +47,11 @@ def progress_words(job: Job, now: datetime) -> str:
 
 def jobs_table(jobs: Sequence[Job], now: datetime) -> Table:
     """Return the table of the command `jobs`."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("ID", no_wrap=True, min_width=8)
-    table.add_column("RECORDING", overflow="ellipsis", no_wrap=True, min_width=10, max_width=20)
-    table.add_column("STATUS", no_wrap=True, min_width=10)
-    table.add_column("CLAIMED", no_wrap=True, min_width=13)
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    table.add_column("ID", no_wrap=True, width=8)
+    table.add_column("RECORDING", overflow="ellipsis", no_wrap=True, width=18)
+    table.add_column("STATUS", no_wrap=True, width=10)
+    table.add_column("CLAIMED", no_wrap=True, width=15)
     table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
     for job in jobs:
         shown = job.state.shown
@@ -103,9 +103,9 @@ def job_facts(job: Job, now: datetime) -> list[tuple[str, str]]:
 
 def notices_table(notices: Sequence[QueuedNotice], now: datetime) -> Table:
     """Return the table of the command `notify list`."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, width in (("JOB", 8), ("EVENT", 9), ("STATUS", 7), ("TRIES", 5), ("MADE", 13)):
-        table.add_column(heading, no_wrap=True, min_width=width)
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    for heading, width in (("JOB", 8), ("EVENT", 9), ("STATUS", 7), ("TRIES", 5), ("MADE", 15)):
+        table.add_column(heading, no_wrap=True, width=width)
     table.add_column("LAST ERROR", overflow="fold", ratio=1)
     styles = {NoticeStatus.SENT: "green", NoticeStatus.DEAD: "red"}
     for queued in notices:

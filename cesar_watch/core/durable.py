@@ -107,7 +107,8 @@ def move(source: Path, target: Path, *, rename: Rename = rename_noreplace) -> No
         with contextlib.suppress(FileNotFoundError):
             if _same_file(source, before):
                 os.unlink(source)
-    sync_dir(source.parent)
+    with contextlib.suppress(FileNotFoundError):  # somebody removed the folder once it was empty
+        sync_dir(source.parent)
     if target.parent != source.parent:
         sync_dir(target.parent)
 

@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,10 +45,14 @@ def drop(spool: Spool, name: bytes = b"talk.wav", subfolder: str = "", content: 
     return Candidate(path, name, os.fsencode(subfolder), path.lstat())
 
 
-def take(candidate: Candidate, spool: Spool, ledger: Ledger) -> Job | None:
+def quietly(job: Job) -> Job:
+    return job
+
+
+def take(candidate: Candidate, spool: Spool, ledger: Ledger, announce: Callable[[Job], Job] = quietly) -> Job | None:
     base = candidate.name.decode("utf-8", "replace")
     bases = ((f"{base}-{number}", f"{base}-{number}") for number in range(1000))
-    return claim(candidate, spool, ledger, options=OPTIONS, bases=bases, announce=lambda job: job, now=NOW)
+    return claim(candidate, spool, ledger, options=OPTIONS, bases=bases, announce=announce, now=NOW)
 
 
 def everything_in(spool: Spool) -> set[Path]:
@@ -136,6 +140,48 @@ def test_claim_syncs_recording_then_inbox_then_job_folder(
     assert job
     folder = spool.job_dir(job.job_id)
     assert synced == [candidate.path, folder.parent, spool.inbox, folder]
+
+
+def test_claim_is_announced_when_the_recording_is_ours_and_before_anybody_can_lease_it(
+    spool: Spool, ledger: Ledger
+) -> None:
+    announced: list[Job] = []
+
+    def announce(job: Job) -> Job:
+        assert job.source_path(spool.root).read_bytes() == b"sound"
+        assert ledger.get(job.job_id).state is State.CLAIMING
+        announced.append(job)
+        return job
+
+    job = take(drop(spool), spool, ledger, announce)
+
+    assert job
+    assert [(one.job_id, one.state, one.source) for one in announced] == [(job.job_id, State.PENDING, job.source)]
+
+
+def test_claim_that_can_not_be_announced_keeps_the_intent_for_recovery(spool: Spool, ledger: Ledger) -> None:
+    def announce(job: Job) -> Job:
+        raise SpoolError("the outbox is gone")
+
+    with pytest.raises(SpoolError):
+        take(drop(spool), spool, ledger, announce)
+    (job,) = ledger.jobs([State.CLAIMING])
+    assert job.moving_to is not None
+    assert spool.absolute(job.moving_to).read_bytes() == b"sound"
+
+
+def test_claim_of_the_last_recording_of_a_subfolder_that_is_cleared_at_once_succeeds(
+    spool: Spool, ledger: Ledger
+) -> None:
+    def cleared(source: Path, target: Path) -> None:
+        rename_noreplace(source, target)
+        source.parent.rmdir()
+
+    job = take(drop(spool, subfolder="radio"), with_rename(spool, cleared), ledger)
+
+    assert job
+    assert job.state is State.PENDING
+    assert everything_in(spool) == {job.source_path(spool.root), spool.job_dir(job.job_id)}
 
 
 # --- somebody was faster ------------------------------------------------------------------------
