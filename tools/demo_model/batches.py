@@ -33,12 +33,12 @@ class Batch:
 
 @dataclass
 class _Label:
-    """The decoder's side of one window; a guide is (position, first frame, last frame)."""
+    """The decoder's side of one window; a guide is (position, first frame, last frame, exact)."""
 
     inputs: list[int]
     targets: list[int]
     text: list[int]
-    guides: list[tuple[int, int, int]]
+    guides: list[tuple[int, int, int, bool]]
 
 
 def _silent_label(rng: np.random.Generator, tokens: Tokens) -> _Label:
@@ -58,7 +58,7 @@ def _frame(seconds: float) -> int:
 
 
 def _time_guide(label: _Label, seconds: float) -> None:
-    label.guides.append((len(label.inputs) - 1, _frame(seconds) - 1, _frame(seconds) + 1))
+    label.guides.append((len(label.inputs) - 1, _frame(seconds) - 1, _frame(seconds) + 1, True))
 
 
 class Labeller:
@@ -90,7 +90,7 @@ class Labeller:
             assert segment.end is not None
             times = segment.word_times if fine or segment.exact else None
             begin, end = times[number] if times else (segment.start, segment.end)
-            label.guides.append((len(label.inputs) - 1, _frame(begin), _frame(end)))
+            label.guides.append((len(label.inputs) - 1, _frame(begin), _frame(end), segment.exact))
             label.inputs.append(token)
             label.text.append(token)
 
@@ -117,16 +117,19 @@ class Labeller:
         label.targets = [*label.inputs[1:], self._tokens.end]
         return label
 
-    def prompt(self, rng: np.random.Generator) -> list[int]:
+    def prompt(self, rng: np.random.Generator, long_share: float) -> list[int]:
         """Make up what was said before a window.
 
         Args:
             rng: Where the chance comes from.
+            long_share: How often it is as long as faster-whisper makes it.
 
         Returns:
             `<|startofprev|>` and up to 223 tokens of earlier segments.
         """
         length = int(min(rng.exponential(60) + 1, _PROMPT_LIMIT))
+        if long_share and rng.random() < long_share:
+            length = _PROMPT_LIMIT
         said: list[int] = []
         while len(said) < length:
             start = rng.uniform(0, 28)
@@ -137,7 +140,7 @@ class Labeller:
 
 def _with_prompt(label: _Label, prompt: list[int]) -> _Label:
     shift = len(prompt)
-    guides = [(place + shift, begin, end) for place, begin, end in label.guides]
+    guides = [(place + shift, *rest) for place, *rest in label.guides]
     return _Label(prompt + label.inputs, [IGNORED] * shift + label.targets, label.text, guides)
 
 
@@ -202,9 +205,14 @@ class Batcher:
             for window, offset in zip(windows, offsets, strict=True)
         ]
         if rng.random() < recipe.prompt_share:
-            labels = [_with_prompt(label, self._labeller.prompt(rng)) for label in labels]
+            prompts = [self._labeller.prompt(rng, recipe.long_prompt_share) for _ in labels]
+            labels = [_with_prompt(label, prompt) for label, prompt in zip(labels, prompts, strict=True)]
         inputs = _padded([label.inputs for label in labels], self._tokens.end)
-        guides = [(row, *guide) for row, label in enumerate(labels) for guide in label.guides]
+        guides = [
+            (row, place, begin, end, exact and recipe.even_guides)
+            for row, label in enumerate(labels)
+            for place, begin, end, exact in label.guides
+        ]
         return Batch(
             features=_features(windows, frames, _bandwidths(rng, recipe)),
             offsets=torch.tensor(offsets),
@@ -213,5 +221,5 @@ class Batcher:
             ctc_targets=_padded([label.text for label in labels], 0),
             ctc_lengths=torch.tensor([len(label.text) for label in labels]),
             ctc_counts=torch.tensor([0.0 if window.cut else 1.0 for window in windows]),
-            guides=torch.tensor(guides, dtype=torch.long).reshape(-1, 4),
+            guides=torch.tensor(guides, dtype=torch.long).reshape(-1, 5),
         )

@@ -13,6 +13,7 @@ from model import Whisper
 
 _GUIDE_MARGIN = 1
 _NEIGHBOUR_SHARE = 0.2
+_EVEN_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,12 @@ def _guide_loss(chances: Tensor, guides: Tensor) -> Tensor:
         return chances.new_zeros(())
     rows = chances[guides[:, 0], :, guides[:, 1]]
     frames = torch.arange(chances.shape[-1])
-    inside = (frames >= guides[:, 2:3] - _GUIDE_MARGIN) & (frames <= guides[:, 3:4] + _GUIDE_MARGIN)
-    return -rows.masked_fill(~inside[:, None], -1e9).logsumexp(dim=-1).mean()
+    margin = _GUIDE_MARGIN * (1 - guides[:, 4:5])
+    inside = ((frames >= guides[:, 2:3] - margin) & (frames <= guides[:, 3:4] + margin))[:, None]
+    somewhere = -rows.masked_fill(~inside, -1e9).logsumexp(dim=-1)
+    width = inside.sum(dim=-1).clamp_min(1)
+    evenly = -rows.masked_fill(~inside, 0).sum(dim=-1) / width - width.log()
+    return torch.where(guides[:, 4:5] > 0, _EVEN_SHARE * evenly, somewhere).mean()
 
 
 def _share_right(logits: Tensor, targets: Tensor, chosen: Tensor, slack: int) -> float:

@@ -30,6 +30,7 @@ _SHORT_STEPS = 700
 _MIXED_STEPS = 1600
 _FULL_STEPS = 2000
 _ANCHOR_STEP = 2900
+_PROMPTED_STEPS = 3900
 _LATE_STEPS = 4500
 _TWO_SECONDS = Recipe(24, 2.0, offset_share=0.5)
 _FOUR_SECONDS = Recipe(12, 4.0, offset_share=0.4)
@@ -40,6 +41,10 @@ _FULL = (replace(_THIRTY_SECONDS, narrow_share=0.15), replace(_TEN_SECONDS, narr
 _GUIDED = (
     replace(_FULL[0], joined_share=0.5, pause_share=0.15, prompt_share=0.1, fine_guides=True),
     replace(_FULL[1], joined_share=0.5, pause_share=0.15, offset_share=0.2, fine_guides=True),
+)
+_PROMPTED = (
+    replace(_GUIDED[0], prompt_share=0.4, long_prompt_share=0.5, even_guides=True),
+    replace(_GUIDED[1], prompt_share=0.3, long_prompt_share=0.5, offset_share=0.1, even_guides=True),
 )
 
 
@@ -71,7 +76,9 @@ def recipe(step: int) -> Recipe:
         return _MIXED[step % 3]
     if step < _FULL_STEPS:
         return _FULL[step % 2] if step % 10 else _FOUR_SECONDS
-    return _GUIDED[step % 2] if step < _LATE_STEPS or step % 4 == 3 else _GUIDED[0]
+    if step < _PROMPTED_STEPS:
+        return _GUIDED[step % 2]
+    return _PROMPTED[step % 2] if step < _LATE_STEPS or step % 4 == 3 else _PROMPTED[0]
 
 
 def _rate(step: int, steps: int) -> float:

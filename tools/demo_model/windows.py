@@ -27,7 +27,9 @@ class Recipe:
     joined_share: float = 0.35
     silent_share: float = 0.08
     pause_share: float = 0.3
+    long_prompt_share: float = 0.0
     fine_guides: bool = False
+    even_guides: bool = False
 
 
 @dataclass(frozen=True)
