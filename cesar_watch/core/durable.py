@@ -98,12 +98,10 @@ def move(source: Path, target: Path, *, rename: Rename = rename_noreplace) -> No
     before = os.lstat(source)
     try:
         rename(source, target)
-    except FileExistsError:
-        raise
     except OSError:
         if not _same_file(target, before):
             raise
-        # The rename happened though an error was reported, or a hard link's twin stayed behind.
+        # The rename happened though an error was reported, or died between its link and its unlink.
         with contextlib.suppress(FileNotFoundError):
             if _same_file(source, before):
                 os.unlink(source)

@@ -239,13 +239,6 @@ class Ledger:
             found = {State(row["state"]): row["number"] for row in query.execute(self._database)}
         return {state: found.get(state, 0) for state in State}
 
-    def next_due_at(self) -> float | None:
-        """Return when the earliest pending job may start, as POSIX seconds; None without one."""
-        query = JobRow.select(fn.MIN(fn.COALESCE(JobRow.not_before_at, 0.0))).where(JobRow.state == State.PENDING)
-        with ledger_faults(self.path):
-            value = query.scalar(self._database)
-        return None if value is None else float(value)
-
     def history(self, job: Job) -> list[dict[str, Any]]:
         """Return a job's changes of state, oldest first, as plain mappings."""
         query = TransitionRow.select().where(TransitionRow.job_id == job.job_id).order_by(TransitionRow.number)

@@ -31,6 +31,8 @@ from cesar_watch.intake.scan import Candidate
 
 _BUSY = {errno.EBUSY, errno.ETXTBSY, errno.EAGAIN}
 """What a rename says of a file that a Windows or Samba client holds open."""
+_NOT_THE_FILES_FAULT = {errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
+"""What an open says when the share is gone or this process has no file handle left."""
 
 
 def claim(
@@ -75,6 +77,8 @@ def claim(
         _sync_unchanged(candidate.path, identity)
     except (OSError, AttemptError) as fault:
         _undo(ledger, job, folder)
+        if isinstance(fault, OSError) and fault.errno in _NOT_THE_FILES_FAULT:
+            raise folder_fault(fault) from None
         _gone_or_busy(candidate, fault)
         return None
     try:

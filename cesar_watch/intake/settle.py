@@ -19,7 +19,6 @@ Fingerprint = tuple[int, int, int, int, int]
 class _Seen:
     fingerprint: Fingerprint
     since_s: float
-    looks: int
 
 
 class SettleTracker:
@@ -41,9 +40,8 @@ class SettleTracker:
         fingerprint = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         seen = self._seen.get(path)
         if seen is None or seen.fingerprint != fingerprint:
-            self._seen[path] = _Seen(fingerprint, now_s, 1)
+            self._seen[path] = _Seen(fingerprint, now_s)
             return max(quiet_s, 0.01)
-        seen.looks += 1
         if stat.st_size == 0:
             return max(quiet_s, 1.0)
         return max(0.0, seen.since_s + quiet_s - now_s)

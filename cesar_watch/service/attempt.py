@@ -147,7 +147,9 @@ class Attempt:
     def _hash(self, source: Path) -> str:
         digest = hashlib.sha256()
         try:
-            with source.open("rb") as stream:
+            # No link is followed, and a pipe doesn't make us wait.
+            descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as stream:
                 while block := stream.read(1 << 20):
                     digest.update(block)
                     self._poll()

@@ -157,7 +157,7 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
             if room == "failed" and final.error:
                 write_reason(spool, final, target, final.error)
             _write_final_sidecar(house, final)
-            if source.exists() and source != target:
+            if os.path.lexists(source) and source != target:
                 spool.move(source, target)
             break
         except FileExistsError:
@@ -182,12 +182,19 @@ def _resting_place(house: House, job: Job, room: str) -> tuple[Job, Path]:
     """Return where the recording rests or will rest, committed to the ledger before anything moves."""
     spool = house.spool
     source = job.source_path(spool.root)
-    if job.moving_to is not None and (not source.exists() or not spool.absolute(job.moving_to).exists()):
+    if job.moving_to is not None and _is_free_or_same(spool.absolute(job.moving_to), source):
         return job, spool.absolute(job.moving_to)
-    if not source.exists():
+    if not os.path.lexists(source):
         return job, source
     target = spool.resting_place(room, job, companion=reason_path if room == "failed" else None)
     return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(target)), target
+
+
+def _is_free_or_same(target: Path, source: Path) -> bool:
+    """Whether a move to `target` can be done, or was done, wholly or by half."""
+    if not os.path.lexists(source) or not os.path.lexists(target):
+        return True
+    return os.path.samestat(os.lstat(source), os.lstat(target))
 
 
 def _write_final_sidecar(house: House, final: Job) -> None:

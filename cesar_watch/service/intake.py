@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeGuard
 
+from cesar_watch.core.durable import make_dirs
 from cesar_watch.core.errors import AttemptError
 from cesar_watch.core.instance import is_remote
 from cesar_watch.core.job import Job, State
@@ -76,6 +78,7 @@ class Intake:
         options = house.settings.job_options()
         bases = free_bases(house.spool, candidate.name, candidate.subfolder, options["output"]["formats"])
         try:
+            self._see_output_dir(candidate)
             job: Job | None = claim(
                 candidate,
                 house.spool,
@@ -96,6 +99,22 @@ class Intake:
             log.info("%s: claimed as job %s", job.display_name, job.job_id[:8])
             self._claimed()
         return True
+
+    def _see_output_dir(self, candidate: Candidate) -> None:
+        """Make the folder that mirrors the recording's own, before anything is moved.
+
+        Raises:
+            AttemptError: Somebody's file has its name: this recording waits, and the others go on.
+        """
+        folder = self._house.spool.outbox / os.fsdecode(candidate.subfolder)
+        try:
+            make_dirs(folder)
+        except (FileExistsError, NotADirectoryError):
+            raise AttemptError(
+                f"{_shown(candidate.path)} waits: its transcript belongs into {_shown(folder)}, but that is a file. "
+                "Rename one of the two.",
+                reason="outbox_blocked",
+            ) from None
 
     def _is_candidate(self, found: Candidate | Rejected) -> TypeGuard[Candidate]:
         """Tell candidates from files that stay in the inbox, which are told of once each."""

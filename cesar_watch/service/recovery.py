@@ -6,10 +6,12 @@ waits for a timeout. Every step can be repeated, so a crash in here is recovered
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 from typing import Any
 
-from cesar_watch.core.durable import TEMPORARY_PREFIX
+from cesar_watch.core.durable import TEMPORARY_PREFIX, sync_dir
 from cesar_watch.core.job import Event, Failure, FileIdentity, Job, State
 from cesar_watch.service import endings
 from cesar_watch.service.adoption import adopt_unknown
@@ -32,7 +34,8 @@ def recover_claims(house: House) -> None:
     for job in house.ledger.jobs([State.CLAIMING]):
         assert job.moving_to is not None
         target = house.spool.absolute(job.moving_to)
-        if target.exists():
+        if os.path.lexists(target):
+            _finish_rename(house.spool.absolute(job.source), target)
             identity = FileIdentity.of(os.lstat(target))
             now = house.clock.now()
             done = house.ledger.apply(
@@ -42,6 +45,14 @@ def recover_claims(house: House) -> None:
         else:
             endings.remove_job_dir(house.spool.job_dir(job.job_id))
             house.ledger.withdraw(job)
+
+
+def _finish_rename(source: Path, target: Path) -> None:
+    """Take away the old name where the move died between its link and its unlink (`durable.link_noreplace`)."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.lstat(source), os.lstat(target)):
+            source.unlink()
+            sync_dir(source.parent)
 
 
 def recover_attempts(house: House, *, counted: bool) -> None:

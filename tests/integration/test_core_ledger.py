@@ -300,14 +300,6 @@ def test_lease_passes_over_a_job_that_somebody_wants_cancelled(ledger: Ledger) -
     assert ledger.lease_next("lease", NOW)
 
 
-def test_next_due_is_the_earliest_time_of_a_pending_job(ledger: Ledger) -> None:
-    assert ledger.next_due_at() is None
-    pending(ledger, not_before_at=LATER)
-    assert ledger.next_due_at() == LATER.timestamp()
-    pending(ledger)
-    assert ledger.next_due_at() == 0
-
-
 # --- requests -------------------------------------------------------------------------------
 
 

@@ -270,6 +270,22 @@ def test_subfolders_are_mirrored_when_recursive(tmp_path: Path) -> None:
         assert "outbox/work/monday/talk.txt" in rig.files()
 
 
+def test_file_in_the_way_of_a_mirrored_folder_parks_that_recording_only(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine(), spool={"recursive": True}) as rig:
+        rig.drop("talk.txt/one.mp3")
+        rig.drop("two.mp3")
+        (tmp_path / "outbox/talk.txt").write_text("not yours")
+        rig.claim_all()
+        rig.work()
+        assert rig.only_job().name == b"two.mp3"
+        assert "inbox/talk.txt/one.mp3" in rig.files()
+        assert rig.intake.stuck == 1
+        (tmp_path / "outbox/talk.txt").unlink()
+        rig.claim_all()
+        rig.work()
+        assert "outbox/talk.txt/one.txt" in rig.files()
+
+
 @pytest.mark.parametrize("name", [b"caf\xe9.mp3", b"line\nbreak.mp3", b"-rf.mp3", "\N{PARTY POPPER}.mp3".encode()])
 def test_any_name_is_transcribed_and_kept_byte_for_byte(tmp_path: Path, name: bytes) -> None:
     with open_rig(tmp_path, FakeEngine()) as rig:
