@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from cesar_watch.cli.common import out
-from cesar_watch.cli.run import init
+from cesar_watch.cli.run import make_spool
 from cesar_watch.cli.status import render, take_snapshot
 from cesar_watch.cli.tables import jobs_table, plain, utc_now
 from cesar_watch.core.config import Settings
@@ -34,7 +36,7 @@ from cesar_watch.service.state_file import read_state
 RECORDINGS = Path(__file__).resolve().parent.parent / "assets" / "demo" / "recordings"
 START_LIMIT_S = 60.0
 WORK_LIMIT_S = 600.0
-EXCERPT = 400
+EXCERPT_WORDS = 40
 
 
 def demo(
@@ -45,7 +47,8 @@ def demo(
     """Show the main job: make a spool, drop bundled recordings in, watch, print the transcripts."""
     root = _new_folder(folder)
     out.rule("A spool is made")
-    init(root)
+    make_spool(root, "demo")
+    _print_tree(root)
     settings = load_settings(root / "config.toml")
     out.rule("The service starts")
     with _service(root):
@@ -130,9 +133,19 @@ def _print_transcript(settings: Settings, job: Job) -> None:
     if not path.exists():
         out.print(plain(job.message))
         return
-    text = path.read_text(encoding="utf-8").strip()
-    more = f" ... ({len(text.split())} words in all: {path})" if len(text) > EXCERPT else ""
-    out.print(plain(text[:EXCERPT] + more), soft_wrap=False)
+    heard = path.read_text(encoding="utf-8").split()
+    spoken = (RECORDINGS / job.display_name).with_suffix(".expected.txt").read_text(encoding="utf-8").split()
+    match = difflib.SequenceMatcher(None, _bare(spoken), _bare(heard), autojunk=False)
+    right = sum(block.size for block in match.get_matching_blocks())
+    for label, words in (("heard ", heard), ("spoken", spoken)):
+        more = " ..." if len(words) > EXCERPT_WORDS else ""
+        out.print(Text(f"{label}  ", style="bold") + plain(" ".join(words[:EXCERPT_WORDS]) + more), soft_wrap=False)
+    out.print(f"{right} of {len(spoken)} words right; {job.message} {path}", markup=False)
+
+
+def _bare(words: list[str]) -> list[str]:
+    """Return words without case and punctuation."""
+    return [word.strip(".,;:!?").casefold() for word in words]
 
 
 def _print_sidecar(settings: Settings, job: Job) -> None:
@@ -145,4 +158,5 @@ def _print_tree(root: Path) -> None:
     out.print(str(root), markup=False)
     for room in ("inbox", "processing", "outbox", "archive", "failed"):
         names = sorted(path.name for path in (root / room).rglob("*") if path.is_file())
-        out.print(plain(f"  {room + '/':12} {', '.join(names) or '(empty)'}"), soft_wrap=False)
+        shown = textwrap.fill(", ".join(names) or "(empty)", 64, initial_indent="", subsequent_indent=" " * 15)
+        out.print(Text(f"  {room + '/':12} {shown}"))

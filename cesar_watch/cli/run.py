@@ -38,15 +38,28 @@ def init(
 ) -> None:
     """Make a spool: its rooms, its marker and its config.toml."""
     root = folder.expanduser().absolute()
+    if make_spool(root, model):
+        out.print(f"Made the spool {root} with its config.toml.", markup=False)
+    else:
+        out.print(f"The spool {root} is ready; its config.toml was there and is as it was.", markup=False)
+    out.print(f"Start the service: cesar-watch run --config {root / 'config.toml'}", markup=False)
+    out.print(f"Then drop recordings into {root / 'inbox'}", markup=False)
+
+
+def make_spool(root: Path, model: str) -> bool:
+    """Make a spool with its configuration; return False when it had one, which is left as it is.
+
+    Raises:
+        SpoolError: It can't be made there. Running again goes on.
+    """
     create_spool(root)
     try:
         write_new(root / "config.toml", _CONFIG.format(model=json.dumps(model)).encode(), staging=root)
-        out.print(f"Made the spool {root} with its config.toml.", markup=False)
     except NameTaken:
-        out.print(f"The spool {root} is ready; its config.toml was there and is as it was.", markup=False)
+        return False
     except OSError as fault:
         raise folder_fault(fault) from None
-    out.print(f"Drop recordings into {root / 'inbox'}; start with: cesar-watch run --config {root / 'config.toml'}")
+    return True
 
 
 def run(config: ConfigOption = None, overrides: SetOption = None) -> None:

@@ -14,7 +14,7 @@ from export import export
 from recordings import record
 from train import Plan, train
 
-STEPS = 6000
+STEPS = 6300
 
 
 def _arguments() -> argparse.Namespace:

@@ -31,6 +31,7 @@ _MIXED_STEPS = 1600
 _FULL_STEPS = 2000
 _ANCHOR_STEP = 2900
 _PROMPTED_STEPS = 3900
+_CLEAN_STEPS = 4300
 _LATE_STEPS = 4500
 _TWO_SECONDS = Recipe(24, 2.0, offset_share=0.5)
 _FOUR_SECONDS = Recipe(12, 4.0, offset_share=0.4)
@@ -46,6 +47,7 @@ _PROMPTED = (
     replace(_GUIDED[0], prompt_share=0.4, long_prompt_share=0.5, even_guides=True),
     replace(_GUIDED[1], prompt_share=0.3, long_prompt_share=0.5, offset_share=0.1, even_guides=True),
 )
+_CLEAN = tuple(replace(prompted, narrow_share=0.08, noise_ratio=20.0) for prompted in _PROMPTED)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ def recipe(step: int) -> Recipe:
         return _FULL[step % 2] if step % 10 else _FOUR_SECONDS
     if step < _PROMPTED_STEPS:
         return _GUIDED[step % 2]
-    return _PROMPTED[step % 2] if step < _LATE_STEPS or step % 4 == 3 else _PROMPTED[0]
+    if step < _CLEAN_STEPS:
+        return _PROMPTED[step % 2]
+    return _CLEAN[step % 2] if step < _LATE_STEPS or step % 4 == 3 else _CLEAN[0]
 
 
 def _rate(step: int, steps: int) -> float:

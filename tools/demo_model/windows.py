@@ -27,6 +27,7 @@ class Recipe:
     joined_share: float = 0.35
     silent_share: float = 0.08
     pause_share: float = 0.3
+    noise_ratio: float = 12.0
     long_prompt_share: float = 0.0
     fine_guides: bool = False
     even_guides: bool = False
@@ -229,7 +230,7 @@ class Composer:
         cut = not brief and rng.random() < 0.45
         content = room if cut else _whole_hops(int(rng.uniform(0.6 if brief else 0.05, 1.0) * room))
         audio, segments = self._lay_out(rng, content, recipe, cut)
-        self._degrade(rng, audio, segments)
+        self._degrade(rng, audio, segments, recipe.noise_ratio)
         headroom = float(rng.uniform(0, 0.6)) if rng.random() < 0.3 else 0.0
         return Window(audio, segments, headroom)
 
@@ -275,10 +276,10 @@ class Composer:
         return length + int(0.35 * SAMPLE_RATE)
 
     @staticmethod
-    def _degrade(rng: np.random.Generator, audio: Audio, segments: list[Segment]) -> None:
+    def _degrade(rng: np.random.Generator, audio: Audio, segments: list[Segment], decibels: float) -> None:
         power = float(np.mean(audio**2))
         if segments and rng.random() < 0.5:
-            ratio = 10 ** (-rng.uniform(12, 50) / 20)
+            ratio = 10 ** (-rng.uniform(decibels, 50) / 20)
             audio += noise(rng, len(audio)) * np.float32(np.sqrt(power) * ratio)
         np.clip(audio, -1, 1, out=audio)
 
