@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
-from cesar_watch.core.humanize import duration, size
+from cesar_watch.core.humanize import duration, rough, size
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.notice import NoticeStatus, QueuedNotice
 
@@ -16,11 +16,11 @@ _STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "proces
 
 
 def ago(at: datetime | None, now: datetime) -> str:
-    """Return "12 s ago"; a time in the future by a stepped clock is "just now"."""
+    """Return "12 s ago" or "3 min ago"; a time in the future by a stepped clock is "just now"."""
     if at is None:
         return ""
     seconds = (now - at).total_seconds()
-    return "just now" if seconds < 1 else f"{duration(seconds)} ago"
+    return "just now" if seconds < 1 else f"{rough(seconds)} ago"
 
 
 def until(at: datetime | None, now: datetime) -> str:
@@ -51,7 +51,7 @@ def jobs_table(jobs: Sequence[Job], now: datetime) -> Table:
     table.add_column("ID", no_wrap=True, width=8)
     table.add_column("RECORDING", overflow="ellipsis", no_wrap=True, width=18)
     table.add_column("STATUS", no_wrap=True, width=10)
-    table.add_column("CLAIMED", no_wrap=True, width=15)
+    table.add_column("CLAIMED", no_wrap=True, width=11)
     table.add_column("", overflow="ellipsis", no_wrap=True, ratio=1)
     for job in jobs:
         shown = job.state.shown
@@ -104,7 +104,7 @@ def job_facts(job: Job, now: datetime) -> list[tuple[str, str]]:
 def notices_table(notices: Sequence[QueuedNotice], now: datetime) -> Table:
     """Return the table of the command `notify list`."""
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
-    for heading, width in (("JOB", 8), ("EVENT", 9), ("STATUS", 7), ("TRIES", 5), ("MADE", 15)):
+    for heading, width in (("JOB", 8), ("EVENT", 9), ("STATUS", 7), ("TRIES", 5), ("MADE", 11)):
         table.add_column(heading, no_wrap=True, width=width)
     table.add_column("LAST ERROR", overflow="fold", ratio=1)
     styles = {NoticeStatus.SENT: "green", NoticeStatus.DEAD: "red"}

@@ -15,6 +15,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def rough(seconds: float) -> str:
+    """Return the largest unit alone: "12 s", "3 min", "5 h", "2 days"."""
+    for unit, length_s in (("day", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length_s:
+            whole = int(seconds // length_s)
+            return f"{whole} {unit}{'s' if unit == 'day' and whole > 1 else ''}"
+    return f"{seconds:.0f} s"
+
+
 def size(count_bytes: float) -> str:
     """Return "312 B", "4.1 MB" or "1.2 GB" (powers of 1000, as disks are sold)."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -9,6 +9,8 @@ after the commit is durable (`synchronous=FULL`).
 from __future__ import annotations
 
 import contextlib
+import json
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -231,6 +233,16 @@ class Ledger:
         query = JobRow.select(JobRow.job_id).where(JobRow.state.in_(list(states))).tuples()
         with ledger_faults(self.path):
             return {row[0] for row in query.execute(self._database)}
+
+    def usual_rtf(self, model: str) -> float | None:
+        """Return the median real-time factor of the last recordings that this model completed."""
+        query = JobRow.select(JobRow.rtf, JobRow.options).where(
+            JobRow.state == State.COMPLETED, JobRow.rtf.is_null(False)
+        )
+        with ledger_faults(self.path):
+            rows = list(query.order_by(JobRow.seq.desc()).limit(20).dicts().execute(self._database))
+        same = [row["rtf"] for row in rows if json.loads(row["options"])["engine"].get("model") == model]
+        return statistics.median(same) if same else None
 
     def counts(self) -> dict[State, int]:
         """Return how many jobs are in each state."""

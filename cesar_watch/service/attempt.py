@@ -66,7 +66,8 @@ class Attempt:
         self._beat = beat
         self._timeout_s = house.settings.engine.timeout_s
         started_s = house.clock.monotonic_s()
-        self._pace = Pace(started_s, house.settings.output.sidecar_every_s)
+        usual_rtf = house.ledger.usual_rtf(job.options["engine"].get("model", ""))
+        self._pace = Pace(started_s, house.settings.output.sidecar_every_s, usual_rtf)
         self._started_s = started_s
         self._heartbeat_s = started_s
         self._sidecar_is_stale = False

@@ -6,12 +6,17 @@ from __future__ import annotations
 class Pace:
     """The progress of one attempt, which may have begun behind windows of an earlier one."""
 
-    def __init__(self, started_s: float, sidecar_every_s: float) -> None:
+    def __init__(self, started_s: float, sidecar_every_s: float, usual_rtf: float | None = None) -> None:
+        """Begin an attempt.
+
+        Args:
+            usual_rtf: The real-time factor to expect until this attempt has one of its own.
+        """
         self._started_s = started_s
         self._sidecar_every_s = sidecar_every_s
         self._sidecar_s = started_s
         self._first_done_s: float | None = None
-        self._rate: float | None = None
+        self._rate = usual_rtf
 
     def seen(self, done_s: float, now_s: float) -> None:
         """Note that the recording is done up to `done_s`; the first report only tells where this attempt began."""
@@ -25,7 +30,7 @@ class Pace:
         return min(99.0, 100.0 * done_s / declared_s) if declared_s else 0.0
 
     def remaining_s(self, done_s: float, declared_s: float | None) -> float | None:
-        """Return the seconds of work left at this attempt's own pace; None while that is not known."""
+        """Return the seconds of work left at this attempt's pace, or the usual one; None while neither is known."""
         if self._rate is None or not declared_s:
             return None
         return max(0.0, declared_s - done_s) * self._rate

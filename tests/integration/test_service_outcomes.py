@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Generator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,26 @@ def test_sidecar_is_pending_from_the_claim_and_processing_from_the_lease(tmp_pat
         assert rig.sidecar()["status"] == "pending"
         with _working(rig):
             assert rig.sidecar()["status"] == "processing"
+
+
+def test_second_recording_has_an_estimate_before_its_first_window(tmp_path: Path) -> None:
+    class Steady(FakeEngine):
+        """Takes two seconds of the hand-moved clock for each recording."""
+
+        def transcribe(
+            self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
+        ) -> Generator[Event, None, None]:
+            rig.hand.move(2.0)
+            return super().transcribe(request, poll=poll, poll_every_s=poll_every_s)
+
+    engine = Steady({"next.mp3": [STALL]}, declared_s=20.0)
+    with open_rig(tmp_path, engine) as rig:
+        _transcribe_one(rig)
+        rig.drop("next.mp3")
+        rig.claim_all()
+        with _working(rig):
+            due = rig.house.ledger.jobs()[1].estimated_completion_at
+            assert due == rig.house.clock.now() + timedelta(seconds=2)
 
 
 def test_recording_without_speech_completes_with_the_verdict_empty(tmp_path: Path) -> None:
@@ -330,7 +351,7 @@ def _working(rig: Rig) -> Iterator[None]:
         yield
     finally:
         if thread.is_alive() and rig.stop.since_s is None and not rig.house.settings.engine.timeout_s:
-            rig.house.ledger.ask(rig.only_job(), Request.CANCEL)
+            rig.house.ledger.ask(rig.house.ledger.jobs()[-1], Request.CANCEL)
         thread.join(10)
         assert not thread.is_alive()
         assert not failures

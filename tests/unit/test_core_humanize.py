@@ -53,3 +53,11 @@ def test_count_agrees_with_its_noun(number: int, words: str) -> None:
 def test_count_of_an_irregular_noun_uses_its_plural() -> None:
     assert humanize.count(2, "entry", "entries") == "2 entries"
     assert humanize.count(1, "entry", "entries") == "1 entry"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "0 s"), (59, "59 s"), (179, "2 min"), (7200, "2 h"), (86400, "1 day"), (200000, "2 days")],
+)
+def test_rough_names_the_largest_unit_alone(seconds: float, words: str) -> None:
+    assert humanize.rough(seconds) == words

@@ -23,6 +23,12 @@ def test_remaining_before_the_first_window_is_not_known() -> None:
     assert pace.remaining_s(0.0, 600.0) is None
 
 
+def test_remaining_before_the_first_window_follows_the_usual_pace() -> None:
+    pace = Pace(100.0, 2.0, usual_rtf=0.1)
+    pace.seen(0.0, 105.0)
+    assert pace.remaining_s(0.0, 600.0) == pytest.approx(60.0)
+
+
 def test_remaining_follows_the_pace_of_this_attempt() -> None:
     pace = Pace(100.0, 2.0)
     pace.seen(0.0, 100.0)
