@@ -168,6 +168,8 @@ class Ledger:
                     lease=lease,
                     attempts=job.attempts + 1,
                     not_before_at=None,
+                    error=None,
+                    message="",
                     started_at=job.started_at or now,
                 )
         return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import TEMPORARY_PREFIX, sync_dir
-from cesar_watch.core.job import Event, Failure, FileIdentity, Job, State
+from cesar_watch.core.job import Event, Failure, FileIdentity, Job, Request, State
 from cesar_watch.service import endings
 from cesar_watch.service.adoption import adopt_unknown
 from cesar_watch.service.announce import announce
@@ -64,7 +64,9 @@ def recover_attempts(house: House, *, counted: bool) -> None:
     for job in house.ledger.jobs([State.TRANSCRIBED]):
         _finish_transcribed(house, job)
     for job in house.ledger.jobs([State.PROCESSING]):
-        if job.moving_to is not None and job.error is not None:
+        if job.request is Request.CANCEL:
+            endings.cancel(house, job)
+        elif job.moving_to is not None and job.error is not None:
             endings.give_up(house, job, job.error)
         elif counted and job.attempts >= house.settings.retry.max_attempts:
             endings.give_up(house, job, _poison(job))

@@ -231,6 +231,22 @@ def test_death_around_the_rename_into_failed_ends_in_failed_with_its_reason(tmp_
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
+def test_death_around_the_rename_of_a_cancel_in_mid_work_ends_in_cancelled(tmp_path: Path, moment: str) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        job = _leased(rig)
+        rig.house.ledger.ask(job, Request.CANCEL)
+        _break(rig, moment, to="failed")
+        with pytest.raises(Died):
+            endings.cancel(rig.house, job)
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.work()
+        assert rig.only_job().state is State.CANCELLED
+        assert rig.sidecar()["status"] == "cancelled"
+        assert rig.files() == ["failed/talk.mp3", "failed/talk.mp3.reason.txt", "outbox/talk.status.json"]
+        assert rig.house.ledger.notices.recent() == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
 def test_death_around_the_rename_of_a_retry_is_finished_by_the_next_start(tmp_path: Path, moment: str) -> None:
     with open_rig(tmp_path, FakeEngine(default=[RecordingError("No.", reason="not_media")])) as rig:
         rig.drop("talk.mp3")

@@ -121,6 +121,17 @@ def test_passing_fault_is_tried_again_after_its_wait_and_no_earlier(tmp_path: Pa
         assert rig.only_job().attempts <= 2
 
 
+def test_second_attempt_at_work_shows_no_error_of_the_first(tmp_path: Path) -> None:
+    engine = FakeEngine({"talk.mp3": [AttemptError("The engine died.", reason="engine_crashed")]})
+    with open_rig(tmp_path, engine) as rig:
+        _transcribe_one(rig)
+        assert rig.sidecar()["error"]["reason"] == "engine_crashed"
+        engine.scripts = {"talk.mp3": [STALL]}
+        rig.hand.move(60)
+        with _working(rig):
+            assert (rig.sidecar()["status"], rig.sidecar()["error"]) == ("processing", None)
+
+
 def test_passing_fault_on_every_attempt_ends_in_failed_with_the_last_reason(tmp_path: Path) -> None:
     engine = FakeEngine({"talk.mp3": [AttemptError("The engine died.", reason="engine_crashed")]})
     with open_rig(tmp_path, engine, retry={"max_attempts": 2}) as rig:
