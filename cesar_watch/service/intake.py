@@ -60,7 +60,9 @@ class Intake:
         if house.ledger.jobs([State.CLAIMING]):
             recovery.recover_claims(house)
         self._watcher.ensure()
-        looks = [found for found in scan(house.spool.inbox, house.settings.spool) if self._is_candidate(found)]
+        everything = list(scan(house.spool.inbox, house.settings.spool))
+        self._told.intersection_update([found.path for found in everything])
+        looks = [found for found in everything if self._is_candidate(found)]
         self._tracker.forget_all_but([found.path for found in looks])
         quiet_s, waits, stuck = self._quiet_s(), [house.settings.spool.rescan_s], 0
         for found in looks:
@@ -122,7 +124,9 @@ class Intake:
             return True
         if found.path not in self._told:
             self._told.add(found.path)
-            log.info("%s stays in the inbox: %s", _shown(found.path), found.rejection.message)
+            # Temporary names of sync tools come and go by the hundred; nobody wants to read of them.
+            level = logging.DEBUG if found.rejection.reason == "ignored_name" else logging.INFO
+            log.log(level, "%s stays in the inbox: %s", _shown(found.path), found.rejection.message)
         return False
 
     def close(self) -> None:
