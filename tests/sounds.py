@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import wave
 from pathlib import Path
 from typing import cast
@@ -23,8 +24,9 @@ def silence(seconds: float) -> Samples:
     return np.zeros(int(seconds * RATE), np.float32)
 
 
+@functools.cache
 def voice(seconds: float, *, pitch_hz: float = 120.0, seed: int = 0) -> Samples:
-    """Vowels in syllables, a voice to Silero's ear, with no words in it."""
+    """Vowels in syllables, a voice to Silero's ear, with no words in it. Made once, so read-only."""
     random = np.random.default_rng(seed)
     time_s = np.arange(int(seconds * RATE)) / RATE
     pitch = pitch_hz * (1 + 0.1 * np.sin(2 * np.pi * 0.7 * time_s) + 0.03 * np.sin(2 * np.pi * 5 * time_s))
@@ -38,7 +40,9 @@ def voice(seconds: float, *, pitch_hz: float = 120.0, seed: int = 0) -> Samples:
         sound += loudness * np.sin(harmonic * phase)
     sound *= np.clip(np.sin(np.pi * ((time_s * _SYLLABLES_PER_S) % 1)) * 1.6, 0, 1)
     sound += 0.003 * random.standard_normal(len(sound))
-    return np.asarray(0.3 * sound / np.abs(sound).max(), dtype=np.float32)
+    voiced = np.asarray(0.3 * sound / np.abs(sound).max(), dtype=np.float32)
+    voiced.setflags(write=False)
+    return voiced
 
 
 def conversation(turns: int, *, speech_s: float = 3.0, pause_s: float = 1.0) -> Samples:

@@ -11,7 +11,7 @@ from cesar_watch.core.config import Settings
 from cesar_watch.core.config_file import example_toml, render_toml
 from cesar_watch.core.spool import read_marker
 from cesar_watch.delivery.send import check_channel
-from cesar_watch.speech.models import require_model
+from cesar_watch.speech.models import needs_fetching, require_model
 
 app = typer.Typer(help="Check, show and describe the settings.", no_args_is_help=True)
 
@@ -21,10 +21,14 @@ def check(config: ConfigOption = None, overrides: SetOption = None) -> None:
     """See that the settings are valid and that spool, model and channels are usable."""
     settings, path = settings_and_path(config, overrides)
     read_marker(settings.spool.root)
-    require_model(settings.engine.model_copy(update={"download": "never"}))
+    model_comes_later = needs_fetching(settings.engine)
+    if not model_comes_later:
+        require_model(settings.engine)
     for channel in settings.notify:
         check_channel(channel.url)
     out.print(f"{path or 'The environment'}: all well. Spool {settings.spool.root}.", markup=False)
+    if model_comes_later:
+        out.print(f"The model {settings.engine.model} is not on disk yet; `cesar-watch run` fetches it.", markup=False)
 
 
 @app.command()

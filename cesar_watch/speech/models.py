@@ -71,13 +71,13 @@ def require_model(settings: EngineSettings) -> Path:
     return _complete(_fetch(_hub_id(settings.model), settings.model))
 
 
-def is_present(settings: EngineSettings) -> bool:
-    """Return whether the model is on disk and complete; never touches the network, never raises."""
-    try:
-        folder = _on_disk(settings.model)
-        return folder is not None and bool(_complete(folder))
-    except ModelError:
-        return False
+def needs_fetching(settings: EngineSettings) -> bool:
+    """Return whether the model is one of the hub's, not on disk, and may be fetched; never touches the network.
+
+    Raises:
+        ModelError: `model_missing`: it is neither a folder, nor a hub id, nor a size.
+    """
+    return settings.download == "auto" and _on_disk(settings.model) is None
 
 
 def _on_disk(model: str) -> Path | None:

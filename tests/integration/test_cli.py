@@ -107,6 +107,19 @@ def test_config_check_of_a_fresh_spool_is_content(spool: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def test_config_check_of_a_model_that_is_not_fetched_yet_says_so(spool: Path) -> None:
+    checked = command("config", "check", "--set", "engine.model=small", cwd=spool.parent, HF_HOME=str(spool.parent))
+    assert checked.returncode == 0, checked.stderr
+    assert "`cesar-watch run` fetches it" in checked.stdout
+    never = command(
+        *("config", "check", "--set", "engine.model=small", "--set", "engine.download=never"),
+        cwd=spool.parent,
+        HF_HOME=str(spool.parent),
+    )
+    assert never.returncode == 3
+    _assert_one_sentence(never.stderr)
+
+
 def test_config_show_prints_settings_in_force_as_toml_and_json(spool: Path) -> None:
     shown = command("config", "show", "--set", "engine.model=small", cwd=spool.parent)
     assert 'model = "small"' in shown.stdout

@@ -28,11 +28,11 @@ from cesar_watch.speech.protocol import (
 )
 from cesar_watch.speech.transcribe import transcribe
 from tests.fakes import FakeEngine, window
-from tests.sounds import conversation, write_wav
+from tests.sounds import conversation, voice, write_wav
 
-OPTIONS = {"window_s": 8.0, "beam_size": 1}
+OPTIONS = {"window_s": 5.0, "beam_size": 1}
 IDLE_S = 300.0
-LENGTH_S = 24
+LENGTH_S = 12
 
 
 class Interrupted(Exception):
@@ -41,23 +41,38 @@ class Interrupted(Exception):
 
 @dataclass
 class Bench:
-    """An engine and a recording of a few windows that it knows."""
+    """An engine, a recording of a few windows that it knows, and a short one of a single window."""
 
     engine: Engine
     recording: Path
+    short: Path
 
-    def events(self, source: Path | None = None, *, after: Window | None = None) -> list[Event]:
+    def events(self, source: Path, *, after: Window | None = None) -> list[Event]:
         first_index, start_s = (after.index + 1, after.end_s) if after else (0, 0.0)
-        request = request_for(source or self.recording, OPTIONS, first_index=first_index, start_s=start_s)
+        request = request_for(source, OPTIONS, first_index=first_index, start_s=start_s)
         return list(self.engine.transcribe(request, poll=lambda: None))
 
-    def windows(self, *, after: Window | None = None) -> list[Window]:
-        return [event.window for event in self.events(after=after) if isinstance(event, WindowDone)]
+
+@dataclass
+class UsedBench(Bench):
+    """A bench whose engine has heard the recording, and told these events of it."""
+
+    told: list[Event]
+
+    @property
+    def windows(self) -> list[Window]:
+        return windows_of(self.told)
+
+
+def windows_of(events: list[Event]) -> list[Window]:
+    return [event.window for event in events if isinstance(event, WindowDone)]
 
 
 def fake_engine() -> Engine:
-    windows = [window(index, "words", length_s=8.0) for index in range(3)]
-    return FakeEngine({"talk.wav": windows}, declared_s=LENGTH_S, idle_unload_s=IDLE_S)
+    talk = [window(index, "words", length_s=4.0) for index in range(3)]
+    short = [window(0, "word", length_s=4.0)]
+    scripts = {"talk.wav": talk, "short.wav": short}
+    return FakeEngine(scripts, declared_s=LENGTH_S, idle_unload_s=IDLE_S)
 
 
 def real_engine(isolation: str) -> Engine:
@@ -65,19 +80,48 @@ def real_engine(isolation: str) -> Engine:
     return make_engine(settings, require_model(settings))
 
 
-@pytest.fixture(params=["fake", "process", "thread"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    engine = fake_engine() if request.param == "fake" else real_engine(request.param)
-    yield Bench(engine, write_wav(tmp_path / "talk.wav", conversation(LENGTH_S // 4)))
-    engine.close()
+def new_bench(isolation: str, recordings: Path) -> Bench:
+    engine = fake_engine() if isolation == "fake" else real_engine(isolation)
+    return Bench(engine, recordings / "talk.wav", recordings / "short.wav")
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    write_wav(folder / "talk.wav", conversation(LENGTH_S // 4))
+    write_wav(folder / "short.wav", voice(2))
+    (folder / "empty.wav").touch()
+    return folder
+
+
+@pytest.fixture(scope="module", params=["fake", "process", "thread"])
+def isolation(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def used(isolation: str, recordings: Path) -> Iterator[UsedBench]:
+    """For tests that leave the engine as they found it: loaded and waiting."""
+    bench = new_bench(isolation, recordings)
+    told = bench.events(bench.recording)
+    yield UsedBench(bench.engine, bench.recording, bench.short, told)
+    bench.engine.close()
+
+
+@pytest.fixture
+def bench(isolation: str, recordings: Path) -> Iterator[Bench]:
+    """For tests that need a new engine, or end it."""
+    bench = new_bench(isolation, recordings)
+    yield bench
+    bench.engine.close()
 
 
 def kinds(events: list[Event]) -> list[type]:
     return [type(event) for event in events if not isinstance(event, WindowDone)]
 
 
-def test_engine_tells_of_loading_start_windows_and_end_in_this_order(bench: Bench) -> None:
-    events = bench.events()
+def test_engine_tells_of_loading_start_windows_and_end_in_this_order(used: UsedBench) -> None:
+    events = used.told
     assert kinds(events) == [Loading, Loaded, Started, Finished]
     assert kinds(events[:3]) == [Loading, Loaded, Started]
     end = events[-1]
@@ -85,16 +129,16 @@ def test_engine_tells_of_loading_start_windows_and_end_in_this_order(bench: Benc
     assert (end.duration_s, end.declared_s, end.skipped_packets) == (LENGTH_S, LENGTH_S, 0)
 
 
-def test_engine_delivers_windows_in_order_without_gaps(bench: Bench) -> None:
-    windows = bench.windows()
+def test_engine_delivers_windows_in_order_without_gaps(used: UsedBench) -> None:
+    windows = used.windows
     assert len(windows) >= 3
     assert [found.index for found in windows] == list(range(len(windows)))
     assert [found.start_s for found in windows] == [0.0, *(found.end_s for found in windows[:-1])]
     assert windows[-1].end_s == LENGTH_S
 
 
-def test_engine_keeps_every_segment_inside_its_window(bench: Bench) -> None:
-    windows = bench.windows()
+def test_engine_keeps_every_segment_inside_its_window(used: UsedBench) -> None:
+    windows = used.windows
     assert all(found.speech_s > 0 and found.language == "en" for found in windows)
     for found in windows:
         for segment in found.segments:
@@ -103,30 +147,31 @@ def test_engine_keeps_every_segment_inside_its_window(bench: Bench) -> None:
             assert all(found.start_s <= word.start_s <= word.end_s <= found.end_s for word in segment.words)
 
 
-def test_engine_loads_once_for_many_recordings(bench: Bench) -> None:
-    bench.events()
-    assert kinds(bench.events()) == [Started, Finished]
+def test_engine_loads_once_for_many_recordings(used: UsedBench) -> None:
+    assert kinds(used.told).count(Loaded) == 1
+    assert kinds(used.events(used.short)) == [Started, Finished]
 
 
-def test_engine_resumed_behind_a_window_gives_the_windows_that_were_left(bench: Bench) -> None:
+def test_engine_resumed_behind_a_window_gives_the_windows_that_were_left(used: UsedBench) -> None:
     def places(windows: list[Window]) -> list[tuple[int, float, float, float]]:
         return [(found.index, found.start_s, found.end_s, found.speech_s) for found in windows]
 
-    windows = bench.windows()
+    windows = used.windows
     for done in windows:
-        assert places(bench.windows(after=done)) == places(windows[done.index + 1 :])
+        assert places(windows_of(used.events(used.recording, after=done))) == places(windows[done.index + 1 :])
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "reason"),
     [("gone.wav", Kind.TRANSIENT, "source_unreadable"), ("empty.wav", Kind.PERMANENT, "empty_file")],
 )
-def test_engine_says_why_it_failed_and_goes_on_with_the_next(bench: Bench, name: str, kind: Kind, reason: str) -> None:
-    (bench.recording.parent / "empty.wav").touch()
-    failed = bench.events(bench.recording.parent / name)[-1]
+def test_engine_says_why_it_failed_and_goes_on_with_the_next(
+    used: UsedBench, name: str, kind: Kind, reason: str
+) -> None:
+    failed = used.events(used.recording.parent / name)[-1]
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.reason) == (kind, reason)
-    assert isinstance(bench.events()[-1], Finished)
+    assert isinstance(used.events(used.short)[-1], Finished)
 
 
 def raising_after(calls: int) -> Callable[[], None]:
@@ -146,48 +191,48 @@ def test_engine_interrupted_by_poll_can_be_used_again(bench: Bench, calls: int) 
     request = request_for(bench.recording, OPTIONS)
     with pytest.raises(Interrupted):
         list(bench.engine.transcribe(request, poll=raising_after(calls)))
-    assert isinstance(bench.events()[-1], Finished)
+    assert isinstance(bench.events(bench.short)[-1], Finished)
 
 
 def test_engine_left_in_the_middle_can_be_used_again(bench: Bench) -> None:
     events = bench.engine.transcribe(request_for(bench.recording, OPTIONS), poll=lambda: None)
     assert isinstance(next(events), Loading)
     events.close()
-    assert isinstance(bench.events()[-1], Finished)
+    assert isinstance(bench.events(bench.short)[-1], Finished)
 
 
 def test_engine_idle_for_long_enough_unloads_once_and_loads_again(bench: Bench) -> None:
-    bench.events()
+    bench.events(bench.short)
     now_s = time.monotonic()
     assert not bench.engine.unload_if_idle(now_s)
     assert bench.engine.unload_if_idle(now_s + IDLE_S)
     assert not bench.engine.unload_if_idle(now_s + 2 * IDLE_S)
-    assert kinds(bench.events())[:2] == [Loading, Loaded]
+    assert kinds(bench.events(bench.short))[:2] == [Loading, Loaded]
 
 
 def test_engine_closed_twice_can_be_used_again(bench: Bench) -> None:
-    bench.events()
+    bench.events(bench.short)
     bench.engine.close()
     bench.engine.close()
-    assert isinstance(bench.events()[-1], Finished)
+    assert isinstance(bench.events(bench.short)[-1], Finished)
 
 
-def test_engine_interrupted_and_resumed_gives_the_whole_transcript(bench: Bench) -> None:
-    folder = bench.recording.parent
-
+def test_engine_interrupted_and_resumed_gives_the_whole_transcript(
+    bench: Bench, used: UsedBench, tmp_path: Path
+) -> None:
     def attempt(poll: Callable[[], None]) -> Checkpoint:
-        checkpoint = Checkpoint.open(folder, "f")
+        checkpoint = Checkpoint.open(tmp_path, "f")
         transcribe(bench.engine, bench.recording, checkpoint, OPTIONS, on_progress=lambda _: None, poll=poll)
         return checkpoint
 
     def stop_after_one() -> None:
-        if Checkpoint.open(folder, "f").windows:
+        if Checkpoint.open(tmp_path, "f").windows:
             raise Interrupted
 
     with pytest.raises(Interrupted):
         attempt(stop_after_one)
-    done = Checkpoint.open(folder, "f").windows
+    done = Checkpoint.open(tmp_path, "f").windows
     assert len(done) == 1
     whole = attempt(lambda: None).windows
     assert whole[:1] == done
-    assert [found.end_s for found in whole] == [found.end_s for found in bench.windows()]
+    assert [found.end_s for found in whole] == [found.end_s for found in used.windows]

@@ -6,7 +6,7 @@ import pytest
 
 from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import ModelError
-from cesar_watch.speech.models import DEMO_DIR, SIZES, is_present, require_model
+from cesar_watch.speech.models import DEMO_DIR, SIZES, needs_fetching, require_model
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
 def test_model_in_a_folder_is_that_folder(folder: Path) -> None:
     settings = EngineSettings(model=str(folder), download="never")
     assert require_model(settings) == folder
-    assert is_present(settings)
+    assert not needs_fetching(settings)
 
 
 def test_model_demo_is_the_bundled_one() -> None:
@@ -33,7 +33,7 @@ def test_model_folder_without_a_needed_file_is_refused_by_name(folder: Path, nam
     with pytest.raises(ModelError, match=name) as raised:
         require_model(settings)
     assert raised.value.reason == "model_incomplete"
-    assert not is_present(settings)
+    assert not needs_fetching(settings)
 
 
 def test_model_folder_that_is_gone_is_missing(tmp_path: Path) -> None:
