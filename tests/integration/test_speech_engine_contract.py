@@ -89,7 +89,7 @@ def new_bench(isolation: str, recordings: Path) -> Bench:
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recordings")
     write_wav(folder / "talk.wav", conversation(LENGTH_S // 4))
-    write_wav(folder / "short.wav", voice(2))
+    write_wav(folder / "short.wav", voice(1))
     (folder / "empty.wav").touch()
     return folder
 

@@ -32,7 +32,7 @@ class Interrupted(Exception):
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One short window: what happens to the engine does not depend on how much it has to hear."""
-    return write_wav(tmp_path_factory.mktemp("recording") / "talk.wav", np.concatenate([voice(2), silence(0.5)]))
+    return write_wav(tmp_path_factory.mktemp("recording") / "talk.wav", np.concatenate([voice(1), silence(0.5)]))
 
 
 @pytest.fixture
