@@ -29,16 +29,17 @@ class Batch:
     ctc_lengths: Tensor
     ctc_counts: Tensor
     guides: Tensor
+    aligned: bool = False
 
 
 @dataclass
 class _Label:
-    """The decoder's side of one window; a guide is (position, first frame, last frame, exact)."""
+    """The decoder's side of one window; a guide is (position, first frame, last frame, exact, word)."""
 
     inputs: list[int]
     targets: list[int]
     text: list[int]
-    guides: list[tuple[int, int, int, bool]]
+    guides: list[tuple[int, int, int, bool, int]]
 
 
 def _silent_label(rng: np.random.Generator, tokens: Tokens) -> _Label:
@@ -58,7 +59,7 @@ def _frame(seconds: float) -> int:
 
 
 def _time_guide(label: _Label, seconds: float) -> None:
-    label.guides.append((len(label.inputs) - 1, _frame(seconds) - 1, _frame(seconds) + 1, True))
+    label.guides.append((len(label.inputs) - 1, _frame(seconds) - 1, _frame(seconds) + 1, True, -1))
 
 
 class Labeller:
@@ -90,7 +91,8 @@ class Labeller:
             assert segment.end is not None
             times = segment.word_times if fine or segment.exact else None
             begin, end = times[number] if times else (segment.start, segment.end)
-            label.guides.append((len(label.inputs) - 1, _frame(begin), _frame(end), segment.exact))
+            place, word = len(label.inputs) - 1, len(label.text)
+            label.guides.append((place, _frame(begin), _frame(end), segment.exact, word))
             label.inputs.append(token)
             label.text.append(token)
 
@@ -140,7 +142,7 @@ class Labeller:
 
 def _with_prompt(label: _Label, prompt: list[int]) -> _Label:
     shift = len(prompt)
-    guides = [(place + shift, *rest) for place, *rest in label.guides]
+    guides = [(guide[0] + shift, *guide[1:]) for guide in label.guides]
     return _Label(prompt + label.inputs, [IGNORED] * shift + label.targets, label.text, guides)
 
 
@@ -209,9 +211,9 @@ class Batcher:
             labels = [_with_prompt(label, prompt) for label, prompt in zip(labels, prompts, strict=True)]
         inputs = _padded([label.inputs for label in labels], self._tokens.end)
         guides = [
-            (row, place, begin, end, exact and recipe.even_guides)
+            (row, place, begin, end, exact and recipe.even_guides, -1 if exact else word)
             for row, label in enumerate(labels)
-            for place, begin, end, exact in label.guides
+            for place, begin, end, exact, word in label.guides
         ]
         return Batch(
             features=_features(windows, frames, _bandwidths(rng, recipe)),
@@ -221,5 +223,6 @@ class Batcher:
             ctc_targets=_padded([label.text for label in labels], 0),
             ctc_lengths=torch.tensor([len(label.text) for label in labels]),
             ctc_counts=torch.tensor([0.0 if window.cut else 1.0 for window in windows]),
-            guides=torch.tensor(guides, dtype=torch.long).reshape(-1, 5),
+            guides=torch.tensor(guides, dtype=torch.long).reshape(-1, 6),
+            aligned=recipe.aligned_guides,
         )

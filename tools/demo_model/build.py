@@ -33,7 +33,7 @@ def _publish(options: argparse.Namespace, checkpoint: Path) -> None:
     model = options.out / "model"
     export(checkpoint, model)
     record(options.out / "recordings", options.seed)
-    found = evaluate(model, options.work / "corpus")
+    found = evaluate(model, options.work / "corpus", options.out / "recordings")
     print(json.dumps(found.as_dict(), indent=1))
     command = f"python tools/demo_model/build.py --seed {options.seed} --steps {options.steps}"
     command += f" --workers {options.workers} --work WORK --out OUT"

@@ -44,6 +44,8 @@ class Evaluation:
     short_by_voice: dict[str, float]
     long: Score
     long_timed: Score
+    long_alone: Score
+    recordings: dict[str, float]
     joined: Score
     invented: dict[str, int]
     word_start_error: float
@@ -103,17 +105,20 @@ class Evaluator:
         self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
         self._held_out, self._words = held_out, words
 
-    def hear(self, audio: Audio, word_timestamps: bool = False) -> list[str]:
-        """Transcribe with the defaults of faster-whisper.
+    def hear(self, audio: Audio | str, timed: bool = False, conditioned: bool = True) -> list[str]:
+        """Transcribe with the defaults of faster-whisper but for these two.
 
         Args:
-            audio: Samples at 16 kHz.
-            word_timestamps: Whether to have words timed, which changes how it moves on.
+            audio: Samples at 16 kHz, or a file.
+            timed: Whether to have words timed, which changes how it moves on.
+            conditioned: Whether a window is given the text before it.
 
         Returns:
             The words heard.
         """
-        segments, _ = self._model.transcribe(audio, beam_size=5, word_timestamps=word_timestamps)
+        segments, _ = self._model.transcribe(
+            audio, beam_size=5, word_timestamps=timed, condition_on_previous_text=conditioned
+        )
         return [word for segment in segments for word in segment.text.split()]
 
     def short(self, voice: int, limit: int) -> Score:
@@ -124,7 +129,18 @@ class Evaluator:
             score += count_errors(self._held_out.words[int(index)], self.hear(audio))
         return score
 
-    def long(self, chosen: Sequence[int], seed: int, word_timestamps: bool) -> Score:
+    def recordings(self, folder: Path) -> dict[str, float]:
+        """Score every recording of a folder against its `NAME.expected.txt`, in percent, unconditioned."""
+        rates = {}
+        for expected in sorted(folder.glob("*.expected.txt")):
+            name = expected.name.removesuffix(".expected.txt")
+            audio = next(path for path in folder.glob(f"{name}.*") if path != expected)
+            rates[audio.name] = count_errors(
+                expected.read_text().split(), self.hear(str(audio), True, False)
+            ).rate
+        return rates
+
+    def long(self, chosen: Sequence[int], seed: int, timed: bool, conditioned: bool) -> Score:
         """Score held-out phrases joined into one long recording with pauses up to 40 s."""
         rng = np.random.default_rng(seed)
         pauses = rng.uniform(0.4, 1.5, len(chosen))
@@ -132,7 +148,7 @@ class Evaluator:
         pauses[len(chosen) // 2] = 40.0
         audio = join((self._held_out.audio(index) for index in chosen), pauses)
         spoken = [word for index in chosen for word in self._held_out.words[index]]
-        return count_errors(spoken, self.hear(audio, word_timestamps))
+        return count_errors(spoken, self.hear(audio, timed, conditioned))
 
     def invented(self) -> dict[str, int]:
         """Count segments heard in a minute of silence and of white noise, without voice detection."""
@@ -184,12 +200,13 @@ class Evaluator:
         return score, np.asarray(errors).reshape(-1, 2)
 
 
-def evaluate(folder: Path, spoken: Path, limit: int = 60) -> Evaluation:
+def evaluate(folder: Path, spoken: Path, recordings: Path, limit: int = 60) -> Evaluation:
     """Measure an exported model on held-out speech of its voices.
 
     Args:
         folder: The model folder.
         spoken: The folder of the corpus.
+        recordings: The folder of the demonstration recordings.
         limit: The most phrases of each voice.
 
     Returns:
@@ -200,15 +217,19 @@ def evaluate(folder: Path, spoken: Path, limit: int = 60) -> Evaluation:
     short = [evaluator.short(voice, limit) for voice in range(len(VOICES))]
     plans = [list(np.flatnonzero(held_out.voices == voice)[:limit]) for voice in range(len(VOICES))]
     plans.append(list(np.random.default_rng(3).permutation(len(held_out))[:limit]))
-    long = [evaluator.long(plan, seed, False) for seed, plan in enumerate(plans)]
-    timed = [evaluator.long(plan, seed, True) for seed, plan in enumerate(plans)]
+    long, timed, alone = (
+        sum((evaluator.long(plan, seed, *how) for seed, plan in enumerate(plans)), Score(0, 0))
+        for how in ((False, True), (True, True), (False, False))
+    )
     joined, errors = evaluator.word_times(max(1, limit // 4))
     off = np.abs(errors) if len(errors) else np.full((1, 2), np.inf)
     return Evaluation(
         short=sum(short, Score(0, 0)),
         short_by_voice={voice.name: round(s.rate, 1) for voice, s in zip(VOICES, short, strict=True)},
-        long=sum(long, Score(0, 0)),
-        long_timed=sum(timed, Score(0, 0)),
+        long=long,
+        long_timed=timed,
+        long_alone=alone,
+        recordings=evaluator.recordings(recordings),
         joined=joined,
         invented=evaluator.invented(),
         word_start_error=float(np.median(off[:, 0])),

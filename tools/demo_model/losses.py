@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from align import align
 from batches import IGNORED, Batch
 from model import Whisper
 
@@ -57,6 +58,21 @@ def _ctc_loss(scores: Tensor, batch: Batch) -> Tensor:
     return (loss * weight).sum() / batch.ctc_counts.sum().clamp_min(1)
 
 
+def _aligned(scores: Tensor, batch: Batch) -> Tensor:
+    chances = functional.log_softmax(scores.detach().float(), dim=-1).numpy()
+    guides = batch.guides.clone()
+    for row in sorted(set(guides[guides[:, 5] >= 0, 0].tolist())):
+        words = batch.ctc_targets[row, : int(batch.ctc_lengths[row])].numpy()
+        found = torch.from_numpy(align(chances[row], words))
+        loose = torch.nonzero((guides[:, 0] == row) & (guides[:, 5] >= 0))[:, 0]
+        spans = found[guides[loose, 5]]
+        begins = torch.maximum(guides[loose, 2], spans[:, 0])
+        ends = torch.minimum(guides[loose, 3], spans[:, 1])
+        good = begins < ends
+        guides[loose[good], 2], guides[loose[good], 3] = begins[good], ends[good]
+    return guides
+
+
 def _guide_loss(chances: Tensor, guides: Tensor) -> Tensor:
     if not len(guides):
         return chances.new_zeros(())
@@ -99,7 +115,7 @@ def losses(model: Whisper, batch: Batch, first_time: int) -> Losses:
     return Losses(
         token=_token_loss(logits, targets, first_time),
         ctc=_ctc_loss(scores, batch),
-        guide=_guide_loss(looks, batch.guides),
+        guide=_guide_loss(looks, _aligned(scores, batch) if batch.aligned else batch.guides),
         text_right=_share_right(logits, targets, ~timed, 0),
         time_right=_share_right(logits, targets, timed, 2),
     )

@@ -7,7 +7,7 @@ import math
 import multiprocessing
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +17,16 @@ from torch import Tensor
 
 import corpus
 from batches import Batcher
+from curriculum import ANCHOR_STEP, recipe, stage
 from losses import Losses, losses
 from model import Size, Whisper
 from tokenizer import Tokens
-from windows import Composer, Recipe, Speakers
+from windows import Composer, Speakers
 
 _RATE = 1.5e-3
 _WARM_UP = 200
 _DECAY_SHARE = 0.3
 _AVERAGE = 0.998
-_SHORT_STEPS = 700
-_MIXED_STEPS = 1600
-_FULL_STEPS = 2000
-_ANCHOR_STEP = 2900
-_PROMPTED_STEPS = 3900
-_CLEAN_STEPS = 4300
-_LATE_STEPS = 4500
-_TWO_SECONDS = Recipe(24, 2.0, offset_share=0.5)
-_FOUR_SECONDS = Recipe(12, 4.0, offset_share=0.4)
-_TEN_SECONDS = Recipe(12, 10.0, offset_share=0.4)
-_THIRTY_SECONDS = Recipe(4, 30.0, prompt_share=0.2)
-_MIXED = (_FOUR_SECONDS, _TEN_SECONDS, _THIRTY_SECONDS)
-_FULL = (replace(_THIRTY_SECONDS, narrow_share=0.15), replace(_TEN_SECONDS, narrow_share=0.15))
-_GUIDED = (
-    replace(_FULL[0], joined_share=0.5, pause_share=0.15, prompt_share=0.1, fine_guides=True),
-    replace(_FULL[1], joined_share=0.5, pause_share=0.15, offset_share=0.2, fine_guides=True),
-)
-_PROMPTED = (
-    replace(_GUIDED[0], prompt_share=0.4, long_prompt_share=0.5, even_guides=True),
-    replace(_GUIDED[1], prompt_share=0.3, long_prompt_share=0.5, offset_share=0.1, even_guides=True),
-)
-_CLEAN = tuple(replace(prompted, narrow_share=0.08, noise_ratio=20.0) for prompted in _PROMPTED)
 
 
 @dataclass(frozen=True)
@@ -63,39 +42,11 @@ class Plan:
     save_every: int = 100
 
 
-def recipe(step: int) -> Recipe:
-    """Choose the kind of batch of a step: short windows first, then mostly full ones.
-
-    Args:
-        step: The number of the step.
-
-    Returns:
-        What each process makes its batch of.
-    """
-    if step < _SHORT_STEPS:
-        return _THIRTY_SECONDS if step % 10 == 9 else _TWO_SECONDS
-    if step < _MIXED_STEPS:
-        return _MIXED[step % 3]
-    if step < _FULL_STEPS:
-        return _FULL[step % 2] if step % 10 else _FOUR_SECONDS
-    if step < _PROMPTED_STEPS:
-        return _GUIDED[step % 2]
-    if step < _CLEAN_STEPS:
-        return _PROMPTED[step % 2]
-    return _CLEAN[step % 2] if step < _LATE_STEPS or step % 4 == 3 else _CLEAN[0]
-
-
 def _rate(step: int, steps: int) -> float:
     decay = max(1, round(_DECAY_SHARE * steps))
     left = max(0, steps - step)
     falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, left / decay))
     return _RATE * min(1.0, (step + 1) / _WARM_UP) * falling
-
-
-def _weights(step: int) -> tuple[float, float]:
-    if step < _MIXED_STEPS:
-        return 1.0, 0.5
-    return (0.3, 0.3) if step < _FULL_STEPS else (0.5, 1.0)
 
 
 class _Trainer:
@@ -155,12 +106,13 @@ class _Trainer:
 
     def take_step(self) -> Losses:
         """Train on one batch."""
-        if self.step == _ANCHOR_STEP:
+        if self.step == ANCHOR_STEP:
             self._anchor()
         batch = self.batcher.batch(self.step, recipe(self.step))
         found = losses(self.model, batch, self.tokens.first_time)
         self.optimiser.zero_grad()
-        torch.autograd.backward(found.total(*_weights(self.step)))
+        now = stage(self.step)
+        torch.autograd.backward(found.total(now.ctc_weight, now.guide_weight))
         self._share_gradients()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimiser.param_groups:
@@ -168,8 +120,8 @@ class _Trainer:
         self.optimiser.step()
         with torch.no_grad():
             keep = min(_AVERAGE, (1 + self.step) / (10 + self.step))
-            for mean, now in zip(self.average.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - keep)
+            for mean, latest in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(latest, 1 - keep)
         self.step += 1
         return found
 

@@ -31,6 +31,7 @@ class Recipe:
     long_prompt_share: float = 0.0
     fine_guides: bool = False
     even_guides: bool = False
+    aligned_guides: bool = False
 
 
 @dataclass(frozen=True)
