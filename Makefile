@@ -23,7 +23,7 @@ demo: install ## Show the main job on bundled recordings
 	$(BIN)/cesar-watch demo
 
 test: install ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 bench: install ## Run the benchmarks: ratios measured side by side on this machine
 	$(BIN)/python tools/bench.py

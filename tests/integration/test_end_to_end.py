@@ -50,6 +50,11 @@ def _status_words(spool: Path, base: str, seen: list[str]) -> bool:
     return status in ("completed", "failed")
 
 
+def _phase(spool: Path) -> str:
+    path = spool / ".state/service.json"
+    return str(json.loads(path.read_bytes())["phase"]) if path.exists() else ""
+
+
 def _heard(spool: Path, base: str) -> list[str]:
     return words((spool / "outbox" / f"{base}.txt").read_text(encoding="utf-8"))
 
@@ -58,7 +63,7 @@ def test_dropped_wav_becomes_a_correct_transcript_and_one_message(spool: Path) -
     with json_endpoint() as (url, messages):
         _add_channel(spool, url)
         with service(spool.parent, **QUICK):
-            until((spool / ".state/service.json").exists, "the service")
+            until(lambda: _phase(spool) == "ready", "the service")
             # The second one has to wait for the first, so that its waiting can be seen.
             drop("meeting.m4a", spool / "inbox")
             until(lambda: sidecar(spool, "meeting"), "the claim")
@@ -183,7 +188,7 @@ def test_cancel_of_a_running_job_takes_effect_and_keeps_the_recording(spool: Pat
 
 def test_second_instance_exits_4_and_changes_nothing(spool: Path) -> None:
     with service(spool.parent, **QUICK):
-        until((spool / ".state/service.json").exists, "the service")
+        until(lambda: _phase(spool) == "ready", "the service")
         before = _snapshot(spool)
         second = command("run", cwd=spool.parent, **QUICK)
         assert second.returncode == 4
@@ -226,7 +231,7 @@ def test_sighup_takes_good_settings_over_and_refuses_bad_ones(spool: Path) -> No
     config = spool / "config.toml"
     log = spool.parent / "service.log"
     with service(spool.parent, **QUICK) as process:
-        until(lambda: (spool / ".state/service.json").exists() and "ready" in _phase(spool), "the service")
+        until(lambda: _phase(spool) == "ready", "the service")
         good = config.read_text()
         config.write_text(good + "\n[retry]\nmax_attempts = 0\n")
         process.send_signal(signal.SIGHUP)
@@ -237,10 +242,6 @@ def test_sighup_takes_good_settings_over_and_refuses_bad_ones(spool: Path) -> No
         drop("numbers.wav", spool / "inbox")
         until(lambda: sidecar(spool, "numbers").get("status") == "completed", "the transcript")
     assert sidecar(spool, "numbers")["outputs"] == ["numbers.txt"]
-
-
-def _phase(spool: Path) -> str:
-    return str(json.loads((spool / ".state/service.json").read_bytes())["phase"])
 
 
 def test_engine_process_ends_with_a_killed_service(spool: Path) -> None:

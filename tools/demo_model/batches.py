@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from features import HOP, MELS, SILENT_POWER, log_mel, normalise
 from tokenizer import TIME_STEP, Tokens
+from torch import Tensor
 from vocabulary import training_phrases
 from windows import Composer, Recipe, Segment, Window
 

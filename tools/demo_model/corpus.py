@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from speak import VOICES, random_manner, speak
 from vocabulary import WORDS, held_out_phrases, training_phrases
 

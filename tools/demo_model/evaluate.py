@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import corpus
 import numpy as np
+from corpus import Corpus
 from faster_whisper import WhisperModel
 from numpy.typing import NDArray
-
-import corpus
-from corpus import Corpus
 from speak import SAMPLE_RATE, VOICES
 
 Audio = NDArray[np.float32]
@@ -135,9 +134,7 @@ class Evaluator:
         for expected in sorted(folder.glob("*.expected.txt")):
             name = expected.name.removesuffix(".expected.txt")
             audio = next(path for path in folder.glob(f"{name}.*") if path != expected)
-            rates[audio.name] = count_errors(
-                expected.read_text().split(), self.hear(str(audio), True, False)
-            ).rate
+            rates[audio.name] = count_errors(expected.read_text().split(), self.hear(str(audio), True, False)).rate
         return rates
 
     def long(self, chosen: Sequence[int], seed: int, timed: bool, conditioned: bool) -> Score:
@@ -155,9 +152,7 @@ class Evaluator:
         rng = np.random.default_rng(0)
         white = rng.standard_normal(60 * SAMPLE_RATE).astype(np.float32)
         sounds = {"digital silence": np.zeros_like(white)}
-        sounds |= {
-            f"white noise at {level} dBFS": white * np.float32(10 ** (level / 20)) for level in _NOISE_LEVELS
-        }
+        sounds |= {f"white noise at {level} dBFS": white * np.float32(10 ** (level / 20)) for level in _NOISE_LEVELS}
         found: dict[str, int] = {}
         for name, audio in sounds.items():
             for timed in (False, True):

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import torch
 from ctranslate2.converters.transformers import WhisperLoader
-from transformers import WhisperConfig, WhisperForConditionalGeneration
-
 from features import HOP, MELS
 from model import Size, Whisper
 from tokenizer import Tokens
+from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 QUANTISATION = "int8_float32"
 _PREPROCESSOR = {

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.nn import functional
-
 from align import align
 from batches import IGNORED, Batch
 from model import Whisper
+from torch import Tensor
+from torch.nn import functional
 
 _GUIDE_MARGIN = 1
 _NEIGHBOUR_SHARE = 0.2

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 
 import torch
+from features import MELS
 from torch import Tensor, nn
 from torch.nn import functional
-
-from features import MELS
 
 _ANCHOR_SCALE = 0.25
 

@@ -8,11 +8,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.audio.stream import AudioStream
 import numpy as np
-from numpy.typing import NDArray
-
+from av.audio.stream import AudioStream
 from evaluate import join
+from numpy.typing import NDArray
 from speak import SAMPLE_RATE, VOICES, Manner, speak
 from vocabulary import DIGITS, LETTERS, held_out_phrases
 

@@ -65,9 +65,7 @@ def random_manner(rng: np.random.Generator, words: int) -> Manner:
 
 
 def _text(words: Sequence[str], manner: Manner, spoken: dict[str, str]) -> str:
-    parts = [
-        spoken.get(word, word) + ("," if place in manner.commas else "") for place, word in enumerate(words)
-    ]
+    parts = [spoken.get(word, word) + ("," if place in manner.commas else "") for place, word in enumerate(words)]
     return " ".join(parts)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-
 from vocabulary import WORDS
 
 SPECIAL_TOKENS = (

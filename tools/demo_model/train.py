@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import corpus
 import torch
 import torch.distributed as dist
-from torch import Tensor
-
-import corpus
 from batches import Batcher
 from curriculum import ANCHOR_STEP, recipe, stage
 from losses import Losses, losses
 from model import Size, Whisper
 from tokenizer import Tokens
+from torch import Tensor
 from windows import Composer, Speakers
 
 _RATE = 1.5e-3

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
-
 from corpus import Corpus
+from numpy.typing import NDArray
 from speak import SAMPLE_RATE, VOICES
 from vocabulary import training_phrases
 
