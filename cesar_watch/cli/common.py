@@ -15,7 +15,6 @@ from cesar_watch.core.config_file import find_config, load_settings, merge_overr
 from cesar_watch.core.errors import ConfigError
 
 out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ConfigOption = Annotated[
     Path | None,

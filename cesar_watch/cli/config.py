@@ -16,6 +16,11 @@ from cesar_watch.speech.models import needs_fetching, require_model
 app = typer.Typer(help="Check, show and describe the settings.", no_args_is_help=True)
 
 
+def register(main: typer.Typer) -> None:
+    """Add this module's commands."""
+    main.add_typer(app, name="config")
+
+
 @app.command()
 def check(config: ConfigOption = None, overrides: SetOption = None) -> None:
     """See that the settings are valid and that spool, model and channels are usable."""

@@ -18,8 +18,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Group
+from rich.json import JSON
 from rich.live import Live
-from rich.syntax import Syntax
 from rich.text import Text
 
 from cesar_watch.cli.common import out
@@ -37,6 +37,11 @@ RECORDINGS = Path(__file__).resolve().parent.parent / "assets" / "demo" / "recor
 START_LIMIT_S = 60.0
 WORK_LIMIT_S = 600.0
 EXCERPT_WORDS = 40
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(demo)
 
 
 def demo(
@@ -151,7 +156,7 @@ def _bare(words: list[str]) -> list[str]:
 def _print_sidecar(settings: Settings, job: Job) -> None:
     path = settings.spool.root / "outbox" / f"{job.base}.status.json"
     out.rule(f"The sidecar outbox/{path.name}")
-    out.print(Syntax(path.read_text(encoding="utf-8"), "json", background_color="default", word_wrap=True))
+    out.print(JSON(path.read_text(encoding="utf-8")))
 
 
 def _print_tree(root: Path) -> None:

@@ -36,6 +36,12 @@ _STATUS = {
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a beginning of it that is unique.")]
 
 
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    for command in (jobs, show, cancel, retry, delete):
+        app.command()(command)
+
+
 def jobs(
     config: ConfigOption = None,
     status: Annotated[

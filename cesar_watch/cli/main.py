@@ -5,35 +5,25 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from cesar_watch import __version__
-from cesar_watch.cli import config, demo, jobs, notify, run, status
-from cesar_watch.cli.common import err
 from cesar_watch.core.errors import CesarError
 
-app = typer.Typer(
-    help="Drop a recording into a folder; find its transcript in another.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    add_completion=False,
-)
-app.command()(run.init)
-app.command()(run.run)
-app.command()(run.drain)
-app.command()(demo.demo)
-app.command()(status.status)
-app.command(name="jobs")(jobs.jobs)
-app.command()(jobs.show)
-app.command()(jobs.cancel)
-app.command()(jobs.retry)
-app.command()(jobs.delete)
-app.add_typer(notify.app, name="notify")
-app.add_typer(config.app, name="config")
+COMMANDS = {
+    "run": ("init", "run", "drain"),
+    "demo": ("demo",),
+    "status": ("status",),
+    "jobs": ("jobs", "show", "cancel", "retry", "delete"),
+    "notify": ("notify",),
+    "config": ("config",),
+}
+"""The modules beside this one, in the order of the help, and the commands that each has."""
 
 
 def _version(wanted: bool) -> None:
@@ -42,7 +32,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
@@ -51,12 +40,27 @@ def _options(
     """Drop a recording into a folder; find its transcript in another."""
 
 
+def make_app(arguments: Sequence[str]) -> typer.Typer:
+    """Return the command line for these arguments.
+
+    Only the module of the command that is asked for is imported, so that `status` does not wait for what
+    the service needs; for help, or a word that is no command, all are.
+    """
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, add_completion=False)
+    app.callback()(_options)
+    asked = arguments[0] if arguments else ""
+    needed = [module for module, names in COMMANDS.items() if asked in names] or list(COMMANDS)
+    for module in needed:
+        importlib.import_module(f"cesar_watch.cli.{module}").register(app)
+    return app
+
+
 def main() -> None:
     """Run the command line. Errors of ours become one message on standard error and their exit code."""
     try:
-        app()
+        make_app(sys.argv[1:])()
     except CesarError as fault:
-        err.print(f"cesar-watch: {fault}", markup=False)
+        sys.stderr.write(f"cesar-watch: {fault}\n")
         sys.exit(fault.exit_code)
     except BrokenPipeError:
         # The reader (head, a pager) has what it wanted; closing avoids a second error at exit.

@@ -16,6 +16,11 @@ from cesar_watch.service.house import visit_house
 app = typer.Typer(help="Try the channels, see what was told, send dead letters again.", no_args_is_help=True)
 
 
+def register(main: typer.Typer) -> None:
+    """Add this module's commands."""
+    main.add_typer(app, name="notify")
+
+
 @app.command()
 def test(config: ConfigOption = None) -> None:
     """Send a test message to every channel now."""

@@ -32,6 +32,12 @@ model = {model}
 """
 
 
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    for command in (init, run, drain):
+        app.command()(command)
+
+
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the spool shall be.")],
     model: Annotated[str, typer.Option(help="The model to write into the configuration.")] = "demo",

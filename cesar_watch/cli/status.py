@@ -47,6 +47,11 @@ class Snapshot:
         return self.account.phase if self.running and self.account else "starting" if self.running else "stopped"
 
 
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(status)
+
+
 def status(
     config: ConfigOption = None,
     as_json: JsonOption = False,
