@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import make_dirs
-from cesar_watch.core.errors import AttemptError, folder_fault
+from cesar_watch.core.errors import AttemptError, CesarError, folder_fault
 from cesar_watch.core.job import Event, FileIdentity, Job, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.spool import Spool
@@ -59,38 +59,19 @@ def claim(
         SpoolError: A room can't be written. The recording is in the inbox and forgotten, or in its job folder with a
             `claiming` row, which recovery finishes.
     """
-    job_id = new_job_id()
-    folder = spool.job_dir(job_id)
-    target = folder / os.fsdecode(candidate.name)
-    identity = FileIdentity.of(candidate.stat)
-    intent = Intent(
-        job_id=job_id,
-        name=candidate.name,
-        subfolder=candidate.subfolder,
-        source=spool.relative(candidate.path),
-        moving_to=spool.relative(target),
-        identity=identity,
-        options=options,
-    )
+    intent = _intent(candidate, spool, options)
+    target = spool.absolute(intent.moving_to)
     job = ledger.log_intent(intent, bases, now)
     try:
-        _sync_unchanged(candidate.path, identity)
-    except (OSError, AttemptError) as fault:
-        _undo(ledger, job, folder)
-        if isinstance(fault, OSError) and fault.errno in _NOT_THE_FILES_FAULT:
-            raise folder_fault(fault) from None
-        _gone_or_busy(candidate, fault)
-        return None
-    try:
-        make_dirs(folder)
+        _sync_unchanged(candidate, intent.identity)
+        make_dirs(target.parent)
         spool.move(candidate.path, target)
-    except OSError as fault:
+    except (OSError, AttemptError) as fault:
         if not os.path.lexists(target):
-            _undo(ledger, job, folder)
-        if isinstance(fault, FileNotFoundError) or fault.errno in _BUSY:
-            _gone_or_busy(candidate, fault)
+            _undo(ledger, job, target.parent)
+        if isinstance(fault, FileNotFoundError):
             return None
-        raise folder_fault(fault) from None
+        raise _judged(candidate, fault) from None
     claimed: dict[str, Any] = {
         "source": intent.moving_to,
         "moving_to": None,
@@ -100,15 +81,41 @@ def claim(
     return ledger.apply(job, Event.CLAIMED, now, **claimed)
 
 
-def _sync_unchanged(path: Path, identity: FileIdentity) -> None:
-    """Fsync the recording if it is still the file that settled; never follow a link or wait on a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def _intent(candidate: Candidate, spool: Spool, options: dict[str, Any]) -> Intent:
+    job_id = new_job_id()
+    return Intent(
+        job_id=job_id,
+        name=candidate.name,
+        subfolder=candidate.subfolder,
+        source=spool.relative(candidate.path),
+        moving_to=spool.relative(spool.job_dir(job_id) / os.fsdecode(candidate.name)),
+        identity=FileIdentity.of(candidate.stat),
+        options=options,
+    )
+
+
+def _sync_unchanged(candidate: Candidate, identity: FileIdentity) -> None:
+    """Fsync the recording if it is still the file that settled; never follow a link or wait on a pipe.
+
+    Raises:
+        AttemptError: It changed, or can't be read: the file's own affair.
+        OSError: It is gone, or something greater than this file is wrong.
+    """
     try:
-        if FileIdentity.of(os.fstat(descriptor)) != identity:
-            raise AttemptError("it changed since it was looked at", reason="changed")
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(candidate.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if FileIdentity.of(os.fstat(descriptor)) != identity:
+                name = candidate.name.decode("utf-8", "replace")
+                raise AttemptError(f"{name} waits: it changed since it was looked at.", reason="changed")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise
+    except OSError as fault:
+        if fault.errno in _NOT_THE_FILES_FAULT:
+            raise
+        raise _busy(candidate, fault) from None
 
 
 def _undo(ledger: Ledger, job: Job, folder: Path) -> None:
@@ -117,15 +124,16 @@ def _undo(ledger: Ledger, job: Job, folder: Path) -> None:
     ledger.withdraw(job)
 
 
-def _gone_or_busy(candidate: Candidate, fault: Exception) -> None:
-    """Return when the recording is gone; raise when it is there and can't be taken yet."""
-    if isinstance(fault, FileNotFoundError):
-        return
-    name = candidate.name.decode("utf-8", "replace")
+def _judged(candidate: Candidate, fault: OSError | AttemptError) -> CesarError:
+    """Return the error to raise: this file's, to be tried again, or the spool's."""
     if isinstance(fault, AttemptError):
-        raise AttemptError(f"{name} waits: {fault}.", reason=fault.reason)
-    what = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-    raise AttemptError(
-        f"{name} can't be taken ({what}): let the service's user read it, and close it where it is open.",
+        return fault
+    return _busy(candidate, fault) if fault.errno in _BUSY else folder_fault(fault)
+
+
+def _busy(candidate: Candidate, fault: OSError) -> AttemptError:
+    return AttemptError(
+        f"{candidate.name.decode('utf-8', 'replace')} can't be taken ({fault.strerror or fault}): "
+        "let the service's user read it, and close it where it is open.",
         reason="not_readable",
     )
