@@ -35,7 +35,7 @@ CLAIMS = 300
 LOOKS = 7
 NOTES = """\
 plain: faster-whisper's own WhisperModel.transcribe with VAD, in one call;
-       a rename with the syncs that a durable move needs; an empty Python process.
+       a rename with the syncs that a durable move needs; a bare Python.
 ratio: plain divided by ours for speech, so above 1 is better;
        ours divided by plain for the rest, so it tells what the promises cost."""
 
