@@ -32,7 +32,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 
 
 def settings_for(config: Path | None, overrides: list[str] | None = None) -> Settings:
-    """Find, read and check the settings; what was found is named at the log level INFO.
+    """Find, read and check the settings.
 
     Raises:
         ConfigError: There is no configuration anywhere, or it is wrong.
@@ -51,11 +51,11 @@ def settings_and_path(config: Path | None, overrides: list[str] | None = None) -
     return load_settings(path, given), path
 
 
-def start_logging(*, verbose: bool = False) -> None:
-    """Send log lines to standard error: with the time on a terminal, without it to the journal, which adds its own."""
+def start_logging() -> None:
+    """Send log lines to standard error; without the time where that is the journal, which adds its own."""
     journal = bool(os.environ.get("JOURNAL_STREAM"))
     logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
+        level=logging.INFO,
         format="%(message)s" if journal else "%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
     )

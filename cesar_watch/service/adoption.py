@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cesar_watch.core.durable import TEMPORARY_PREFIX
 from cesar_watch.core.job import TERMINAL, Event, Failure, FileIdentity, State
 from cesar_watch.core.ledger import Intent
 from cesar_watch.delivery.names import base_key
@@ -34,7 +35,7 @@ def adopt_unknown(house: House) -> None:
         return
     sidecars = _sidecars(house)
     for folder in orphans:
-        recordings = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".cesar-")]
+        recordings = [path for path in sorted(folder.iterdir()) if not path.name.startswith(TEMPORARY_PREFIX)]
         if recordings:
             _adopt_claimed(house, folder.name, recordings[0], sidecars.get(folder.name))
             known.add(folder.name)

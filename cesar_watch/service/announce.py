@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Iterator
@@ -37,7 +38,9 @@ def rebase(house: House, job: Job, fault: NameTaken) -> Job:
     log.warning("%s: %s Another name is used.", job.display_name, fault)
     withdraw(house, job)
     formats = job.options["output"]["formats"]
-    return house.ledger.reserve_base(job, free_bases(house.spool, job.name, job.subfolder, formats))
+    named = house.ledger.reserve_base(job, free_bases(house.spool, job.name, job.subfolder, formats))
+    # Only the base is taken over: at the claim, and at the end, the job shown is ahead of the ledger.
+    return dataclasses.replace(job, base=named.base)
 
 
 def withdraw(house: House, job: Job) -> None:

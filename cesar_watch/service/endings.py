@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cesar_watch.core.durable import make_dirs, sync_dir
+from cesar_watch.core.durable import TEMPORARY_PREFIX, make_dirs, sync_dir
 from cesar_watch.core.errors import NameTaken, UsageError
 from cesar_watch.core.humanize import count, duration
 from cesar_watch.core.job import TERMINAL, Event, Failure, Job, State, advance
@@ -162,7 +162,8 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
             break
         except FileExistsError:
             # Somebody was faster with this name: ours beside it goes, and the next free one is tried.
-            remove_reason(target)
+            if room == "failed":
+                remove_reason(target)
         except NameTaken as fault:
             log.warning("%s: %s", job.display_name, fault)
         job = ledger.update(job, house.clock.now(), moving_to=None)
@@ -220,7 +221,7 @@ def _summary(job: Job, transcript: Transcript, took_s: float) -> str:
 
 def remove_job_dir(folder: Path) -> None:
     """Remove a job's folder and our own files in it; a folder that holds anything else is left alone."""
-    if not folder.is_dir() or any(not entry.name.startswith(".cesar-") for entry in folder.iterdir()):
+    if not folder.is_dir() or any(not entry.name.startswith(TEMPORARY_PREFIX) for entry in folder.iterdir()):
         return
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)

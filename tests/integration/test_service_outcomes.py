@@ -14,6 +14,7 @@ import pytest
 
 from cesar_watch.core.errors import AttemptError, CesarError, ModelError, RecordingError, SpoolError
 from cesar_watch.core.job import Job, Request, State
+from cesar_watch.core.spool import Spool
 from cesar_watch.service.attempt import STOP_GRACE_S
 from cesar_watch.speech.protocol import Event, Transcribe
 from tests.fakes import STALL, FakeEngine, window
@@ -276,6 +277,28 @@ def test_foreign_files_with_the_outputs_names_are_left_alone(tmp_path: Path) -> 
         assert (tmp_path / "outbox/talk.mp3.txt").read_text().split() == ["hello", "world"]
         assert rig.sidecar("talk.mp3")["status"] == "completed"
         assert not (tmp_path / "outbox/talk.status.json").exists()
+
+
+def test_sidecar_that_had_to_change_its_name_at_the_claim_says_pending(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        rig.intake.turn(rig.hand.elapsed_s)
+        real = rig.house.spool.rename
+
+        def rename(source: Path, target: Path) -> None:
+            """Let a stranger take the sidecar's name just when the recording has been claimed."""
+            real(source, target)
+            if target.name == "talk.mp3":
+                (tmp_path / "outbox/talk.status.json").write_text("not yours")
+
+        spool = rig.house.spool
+        rig.house.spool = Spool(spool.root, spool.instance, spool.spool_id, rename)
+        rig.hand.move(60)
+        rig.intake.turn(rig.hand.elapsed_s)
+        assert rig.sidecar("talk.mp3")["status"] == "pending"
+        assert rig.sidecar("talk.mp3")["source"]["path"].startswith("processing/")
+        assert (tmp_path / "outbox/talk.status.json").read_text() == "not yours"
+        assert rig.only_job().base == "talk.mp3"
 
 
 def test_foreign_files_with_the_recordings_name_in_archive_and_failed_are_left_alone(tmp_path: Path) -> None:
