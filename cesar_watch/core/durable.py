@@ -76,11 +76,20 @@ def sync_dir(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_dirs(folder: Path) -> None:
-    """Create a folder and its missing parents durably; an existing one is fine."""
+def make_dirs(folder: Path, *, below: Path = Path("/")) -> None:
+    """Create a folder and its missing parents durably; an existing one is fine.
+
+    Args:
+        below: Is never made itself: when a share went away, its empty mount point lies on another disk.
+
+    Raises:
+        FileNotFoundError: `below` is not there; nothing was made.
+    """
     if folder.is_dir():
         return
-    make_dirs(folder.parent)
+    if folder == below:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    make_dirs(folder.parent, below=below)
     try:
         folder.mkdir()
     except FileExistsError:
@@ -99,12 +108,19 @@ def move(source: Path, target: Path, *, rename: Rename = rename_noreplace) -> No
     try:
         rename(source, target)
     except OSError:
+        # The rename may have happened though an error was reported, or be half done: linked, not yet unlinked.
         if not _same_file(target, before):
             raise
-        # The rename happened though an error was reported, or died between its link and its unlink.
-        with contextlib.suppress(FileNotFoundError):
-            if _same_file(source, before):
-                os.unlink(source)
+    finish_move(source, target)
+
+
+def finish_move(source: Path, target: Path) -> None:
+    """Make a move durable whose rename was done: by this process, or by one that died behind it.
+
+    What lies at `source` by now is left alone, unless it is `target` itself under its old name.
+    """
+    if _same_file(source, os.lstat(target)):
+        os.unlink(source)
     with contextlib.suppress(FileNotFoundError):  # somebody removed the folder once it was empty
         sync_dir(source.parent)
     if target.parent != source.parent:

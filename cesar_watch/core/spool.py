@@ -141,7 +141,7 @@ class Spool:
         for part in Path(os.fsdecode(job.subfolder)).parts:
             # A recording may rest there under the very name of the subfolder.
             folder = next(path for path in _numbered(folder / part) if path.is_dir() or not os.path.lexists(path))
-        make_dirs(folder)
+        make_dirs(folder, below=self.root / room)
         for path in _numbered(folder / os.fsdecode(job.name)):
             names = [path] if companion is None else [path, companion(path)]
             if not any(os.path.lexists(name) for name in names):

@@ -35,7 +35,7 @@ def publish(spool: Spool, job: Job, transcript: Transcript) -> list[str]:
     for target, content in contents.items():
         if _holds_other(target, content):
             raise NameTaken(f"{target} exists already and is not ours; move it away.")
-    make_dirs(folder)
+    make_dirs(folder, below=spool.outbox)
     for target, content in contents.items():
         write_new(target, content, staging=spool.job_dir(job.job_id), rename=spool.rename)
     return [target.name for target in contents]

@@ -73,7 +73,7 @@ def write_sidecar(spool: Spool, job: Job, *, source: bytes | None = None) -> Non
     folder = spool.job_dir(job.job_id)
     staging = folder if folder.is_dir() else spool.processing
     if not os.path.lexists(target):
-        make_dirs(target.parent)
+        make_dirs(target.parent, below=spool.outbox)
         write_new(target, content, staging=staging, rename=spool.rename)
         return
     there = read_sidecar(target)

@@ -64,7 +64,7 @@ def claim(
     job = ledger.log_intent(intent, bases, now)
     try:
         _sync_unchanged(candidate, intent.identity)
-        make_dirs(target.parent)
+        make_dirs(target.parent, below=spool.processing)
         spool.move(candidate.path, target)
     except (OSError, AttemptError) as fault:
         if not os.path.lexists(target):

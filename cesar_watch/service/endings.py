@@ -21,11 +21,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cesar_watch.core.durable import TEMPORARY_PREFIX, make_dirs, sync_dir
+from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, make_dirs, sync_dir
 from cesar_watch.core.errors import NameTaken, UsageError
 from cesar_watch.core.humanize import count, duration
 from cesar_watch.core.job import TERMINAL, Event, Failure, Job, State, advance
 from cesar_watch.core.notice import Notice
+from cesar_watch.core.spool import Spool
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.delivery.notices import notices_for
 from cesar_watch.delivery.publish import publish
@@ -80,7 +81,7 @@ def requeue(house: House, job: Job) -> Job:
     resting = job.source_path(spool.root)
     target = spool.job_dir(job.job_id) / os.fsdecode(job.name)
     if resting.exists():
-        make_dirs(target.parent)
+        make_dirs(target.parent, below=spool.processing)
         job = ledger.update(job, house.clock.now(), moving_to=spool.relative(target))
         spool.move(resting, target)
     elif not target.exists():
@@ -88,6 +89,8 @@ def requeue(house: House, job: Job) -> Job:
             f"The recording of job {job.job_id} is no longer at {resting}: drop it into the inbox again.",
             reason="source_missing",
         )
+    else:
+        finish_move(resting, target)
     done = ledger.apply(
         job,
         Event.REQUEUED,
@@ -122,10 +125,15 @@ def delete(house: House, job: Job, *, recording: bool) -> None:
     for name in job.outputs:
         (folder / name).unlink(missing_ok=True)
     withdraw(house, job)
+    if folder.is_dir():
+        sync_dir(folder)
     if recording:
         source = job.source_path(house.spool.root)
         remove_reason(source)
         source.unlink(missing_ok=True)
+        if source.parent.is_dir():
+            sync_dir(source.parent)
+    # Last, so that a power cut brings no file back that nothing knows of.
     house.ledger.forget(job)
 
 
@@ -157,8 +165,8 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
             if room == "failed" and final.error:
                 write_reason(spool, final, target, final.error)
             _write_final_sidecar(house, final)
-            if os.path.lexists(source) and source != target:
-                spool.move(source, target)
+            if source != target:
+                _move(spool, source, target)
             break
         except FileExistsError:
             # Somebody was faster with this name: ours beside it goes, and the next free one is tried.
@@ -189,6 +197,14 @@ def _resting_place(house: House, job: Job, room: str) -> tuple[Job, Path]:
         return job, source
     target = spool.resting_place(room, job, companion=reason_path if room == "failed" else None)
     return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(target)), target
+
+
+def _move(spool: Spool, source: Path, target: Path) -> None:
+    """Move a recording to its resting place, or finish what an earlier life began; a vanished one moves nowhere."""
+    if os.path.lexists(source):
+        spool.move(source, target)
+    elif os.path.lexists(target):
+        finish_move(source, target)
 
 
 def _is_free_or_same(target: Path, source: Path) -> bool:

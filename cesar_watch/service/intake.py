@@ -110,7 +110,7 @@ class Intake:
         """
         folder = self._house.spool.outbox / os.fsdecode(candidate.subfolder)
         try:
-            make_dirs(folder)
+            make_dirs(folder, below=self._house.spool.outbox)
         except (FileExistsError, NotADirectoryError):
             raise AttemptError(
                 f"{_shown(candidate.path)} waits: its transcript belongs into {_shown(folder)}, but that is a file. "

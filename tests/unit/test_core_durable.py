@@ -13,6 +13,7 @@ from pyfakefs.fake_filesystem import FakeFilesystem
 from cesar_watch.core.durable import (
     TEMPORARY_PREFIX,
     Rename,
+    finish_move,
     link_noreplace,
     make_dirs,
     move,
@@ -328,6 +329,43 @@ def test_make_dirs_under_a_file_says_so(tmp_path: Path) -> None:
         make_dirs(tmp_path / "a.wav")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         make_dirs(tmp_path / "a.wav" / "b")
+
+
+def test_make_dirs_never_makes_the_folder_below_which_it_works(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        make_dirs(tmp_path / "room" / "a" / "b", below=tmp_path / "room")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_finish_move_syncs_the_source_folder_first_although_the_rename_was_done_long_ago(
+    syncs: Syncs, tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "b" / "talk").write_text("sound")
+
+    finish_move(tmp_path / "a" / "talk", tmp_path / "b" / "talk")
+
+    assert syncs.paths == [tmp_path / "a", tmp_path / "b"]
+
+
+def test_finish_move_takes_the_old_name_of_the_same_file_away(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("sound")
+    (tmp_path / "new").hardlink_to(tmp_path / "old")
+
+    finish_move(tmp_path / "old", tmp_path / "new")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_finish_move_leaves_another_file_at_the_old_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("a newer recording")
+    (tmp_path / "new").write_text("sound")
+
+    finish_move(tmp_path / "old", tmp_path / "new")
+
+    assert (tmp_path / "old").read_text() == "a newer recording"
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
