@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint types check clean
+.PHONY: help install demo test faults faults-full bench lint types check clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,13 @@ test: install ## Run the tests
 
 bench: install ## Run the benchmarks: ratios measured side by side on this machine
 	$(BIN)/python tools/bench.py
+	$(BIN)/python tools/bench_spool.py
+
+faults: install ## Break it on purpose, at every call that changes the disk: minutes
+	$(BIN)/python -m tests.faults
+
+faults-full: install ## The same with the counts of a release, written into docs/reliability.md: hours
+	$(BIN)/python -m tests.faults --full --write
 
 lint: install ## Check style and format
 	$(BIN)/ruff check .

@@ -1,0 +1,364 @@
+"""The independent checker: looks at a spool from outside and says which invariants do not hold.
+
+Runs in its own process and imports nothing of ours, so that no bug of the product can hide in it: folders, a copy of
+the ledger, the standard library. Reads requests on standard input, a JSON object a line, and answers each with the
+list of its violations. Stage A holds at any instant, also right after a crash; stage R after everything ran out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOMS = ("inbox", "processing", "outbox", "archive", "failed", "duplicates")
+RECORDING_ROOMS = ("inbox", "processing", "archive", "failed", "duplicates")
+ROOM_OF = {"completed": "archive", "failed": "failed", "cancelled": "failed"}
+AT_THE_ROOT = {*ROOMS, ".cesar-watch", ".state"}
+
+
+class Look:
+    """One look at one spool."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.root = Path(request["root"])
+        self.state_dir = Path(request["state_dir"])
+        self.delivered = Path(request["delivered"])
+        self.expected = request["expected"]
+        self.faults = request["faults"]
+        self.wrong: list[str] = []
+        self.files = {path: _sha256(path) for room in ROOMS for path in _files(self.root / room)}
+        self.sidecars = self._read_sidecars()
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.notices: list[dict[str, Any]] = []
+        self.transitions: list[dict[str, Any]] = []
+
+    def say(self, words: str) -> None:
+        """Note a violation."""
+        self.wrong.append(words)
+
+    def shown(self, path: Path) -> str:
+        """Return a path as short printable text."""
+        return ascii(str(path.relative_to(self.root)))
+
+    def _read_sidecars(self) -> dict[Path, dict[str, Any]]:
+        found = {}
+        for path in self.files:
+            if path.name.endswith(".status.json") and path.is_relative_to(self.root / "outbox"):
+                try:
+                    found[path] = json.loads(path.read_bytes())
+                except ValueError:
+                    self.say(f"sidecar {self.shown(path)} does not parse")
+        return found
+
+    def read_ledger(self, stage: str) -> None:
+        """Copy the ledger with its -wal and read the copy: an open handle would hold the mount."""
+        is_spoilt = self.expected["rebuilt"] and stage == "A"
+        if is_spoilt or not (self.state_dir / "ledger.db").exists():
+            return
+        with tempfile.TemporaryDirectory(prefix="cesar-checker-", dir="/dev/shm") as folder:
+            for name in ("ledger.db", "ledger.db-wal"):
+                if (self.state_dir / name).exists():
+                    shutil.copyfile(self.state_dir / name, Path(folder) / name)
+            base = sqlite3.connect(Path(folder) / "ledger.db")
+            base.row_factory = sqlite3.Row
+            try:
+                verdict = base.execute("PRAGMA integrity_check").fetchone()[0]
+                if verdict != "ok":
+                    self.say(f"ledger: {verdict}")
+                tables = {row[0] for row in base.execute("SELECT name FROM sqlite_master")}
+                if "job" in tables:
+                    self.rows = {row["job_id"]: dict(row) for row in base.execute("SELECT * FROM job")}
+                    self.notices = [dict(row) for row in base.execute("SELECT * FROM notice")]
+                    self.transitions = [dict(row) for row in base.execute("SELECT * FROM transitions ORDER BY number")]
+            except sqlite3.DatabaseError as fault:
+                self.say(f"ledger can't be read: {fault}")
+            finally:
+                base.close()
+
+    # --- stage A ----------------------------------------------------------------------------------
+
+    def check_any_instant(self) -> None:
+        """What holds at any instant."""
+        for entry in self.root.iterdir():
+            if entry.name not in AT_THE_ROOT:
+                self.say(f"{entry.name} was made beside the rooms")
+        for name, sha256 in self.expected["keep_if_there"].items():
+            if self.files.get(self.root / name, sha256) != sha256:
+                self.say(f"the stranger's file {name} was touched")
+        for name, sha256 in self.expected["keep"].items():
+            if self.files.get(self.root / name) != sha256:
+                self.say(f"the stranger's file {name} was touched")
+        for recording in self.expected["recordings"]:
+            self._check_conserved(recording)
+        self._check_outputs_whole()
+        self._check_sidecars()
+        for row in self.rows.values():
+            self._check_row(row)
+
+    def _places(self, sha256: str) -> list[Path]:
+        rooms = [self.root / room for room in RECORDING_ROOMS]
+        return [
+            path
+            for path, content in self.files.items()
+            if content == sha256 and any(path.is_relative_to(room) for room in rooms)
+        ]
+
+    def _check_conserved(self, recording: dict[str, Any]) -> None:
+        places = self._places(recording["sha256"])
+        inodes = {(path.stat().st_dev, path.stat().st_ino) for path in places}
+        if len(inodes) > 1:
+            self.say(f"{recording['name']!a} lies in several places: {', '.join(map(self.shown, places))}")
+        if len(places) > len(inodes) and not self.expected["two_names"]:
+            self.say(f"{recording['name']!a} has several names: {', '.join(map(self.shown, places))}")
+        archived = [path for path in places if path.is_relative_to(self.root / "archive")]
+        if archived and not {"gone", "forgotten"} & set(recording["ends"]):
+            told = [fields for fields in self.sidecars.values() if fields["source"]["sha256"] == recording["sha256"]]
+            if not any(fields["status"] == "completed" for fields in told):
+                self.say(f"{recording['name']!a} is in archive/ without its final sidecar")
+        if not inodes and not {"gone"} & set(recording["ends"]):
+            self.say(f"{recording['name']!a} is LOST")
+
+    def _check_outputs_whole(self) -> None:
+        texts = {recording["text"] for recording in self.expected["recordings"]}
+        for path in self.files:
+            strangers = path.relative_to(self.root).as_posix() in self.expected["keep"]
+            if strangers or not path.is_relative_to(self.root / "outbox"):
+                continue
+            if path.suffix == ".txt" and " ".join(path.read_text().split()) not in texts:
+                self.say(f"output {self.shown(path)} is not a whole transcript: {path.read_text()!r}")
+            elif path.suffix == ".json":
+                try:
+                    json.loads(path.read_bytes())
+                except ValueError:
+                    self.say(f"output {self.shown(path)} does not parse")
+
+    def _check_sidecars(self) -> None:
+        for job_id, number in Counter(fields["job_id"] for fields in self.sidecars.values()).items():
+            if number > 1:
+                self.say(f"job {job_id} has {number} sidecars")
+        for path, fields in self.sidecars.items():
+            if fields["job_id"] not in self.rows and not self.expected["rebuilt"]:
+                self.say(f"the ledger has forgotten the job of {self.shown(path)}, which is {fields['status']}")
+            if fields["status"] == "completed":
+                if not fields["outputs"]:
+                    self.say(f"{self.shown(path)} says completed but lists no outputs")
+                for name in fields["outputs"]:
+                    self._check_output(path.parent / name, fields)
+
+    def _check_output(self, path: Path, fields: dict[str, Any]) -> None:
+        if path not in self.files:
+            self.say(f"job {fields['job_id']} is completed, but {self.shown(path)} is missing")
+        elif path.suffix == ".txt":
+            texts = {one["sha256"]: one["text"] for one in self.expected["recordings"]}
+            text = " ".join(path.read_text().split())
+            if text != texts.get(fields["source"]["sha256"]):
+                self.say(f"{self.shown(path)} is not the transcript of its recording: {text!r}")
+
+    def _check_row(self, row: dict[str, Any]) -> None:
+        if row["state"] == "claiming":
+            return
+        places = [self.root / os.fsdecode(row[key]) for key in ("source", "moving_to") if row[key] is not None]
+        there = [path for path in places if path in self.files]
+        if row["sha256"] and there and all(self.files[path] != row["sha256"] for path in there):
+            self.say(f"job {row['job_id']}: its recording does not hash to its sha256")
+        known = [fields for fields in self.sidecars.values() if fields["job_id"] == row["job_id"]]
+        if row["state"] == "completed":
+            if not known or known[0]["status"] != "completed":
+                self.say(f"job {row['job_id']} is completed without its final sidecar")
+            if not there:
+                self.say(f"job {row['job_id']} is completed, but its recording is not in archive/")
+
+    # --- stage R ----------------------------------------------------------------------------------
+
+    def check_at_rest(self) -> None:
+        """What holds when everything ran out."""
+        for recording in self.expected["recordings"]:
+            self._check_end(recording)
+        self._check_nothing_left()
+        self._check_no_strange_rows()
+        self._check_notices()
+        self._check_history()
+
+    def _check_end(self, recording: dict[str, Any]) -> None:
+        name, ends = recording["name"], recording["ends"]
+        rows = [row for row in self.rows.values() if self._dropped_as(row) == name]
+        if len(rows) > 1:
+            self.say(f"{name!a} has {len(rows)} jobs")
+        if not rows:
+            self._check_without_job(recording)
+            return
+        row = rows[0]
+        if row["state"] not in ends:
+            self.say(f"{name!a} ended as {row['state']} ({row['error_reason']}), not {' or '.join(ends)}")
+            return
+        path = self.root / os.fsdecode(row["source"])
+        if self.files.get(path) != recording["sha256"] or path.relative_to(self.root).parts[0] != ROOM_OF[row["state"]]:
+            self.say(f"{name!a} is {row['state']}, but {self.shown(path)} is not its recording")
+        if row["state"] != "completed":
+            reasons = [other for other in path.parent.iterdir() if self._is_reason(other, row["job_id"])]
+            if len(reasons) != 1:
+                self.say(f"{name!a} is {row['state']} with {len(reasons)} reason files")
+        self._check_final_sidecar(row)
+        if row["state"] == "completed":
+            transcripts = [other for other in self.files if self._is_transcript(other, recording["text"])]
+            if len(transcripts) != 1:
+                self.say(f"{name!a} has {len(transcripts)} transcripts: {', '.join(map(self.shown, transcripts))}")
+        if row["state"] == "completed" and row["attempts"] > 1 + self.expected["own_attempts"]:
+            self.say(f"{name!a} used {row['attempts']} attempts, though no fault was its own")
+
+    def _is_transcript(self, path: Path, text: str) -> bool:
+        in_the_outbox = path.is_relative_to(self.root / "outbox") and path.suffix == ".txt"
+        return in_the_outbox and path.read_text().split() == text.split()
+
+    def _dropped_as(self, row: dict[str, Any]) -> str:
+        return os.fsdecode(os.path.join(row["subfolder"], row["name"]))
+
+    def _check_without_job(self, recording: dict[str, Any]) -> None:
+        name, places = recording["name"], self._places(recording["sha256"])
+        rooms = {path.relative_to(self.root).parts[0] for path in places}
+        fits = {"waiting": {"inbox"}, "gone": set(), "forgotten": {"archive"}}
+        if not any(end in fits and rooms == fits[end] for end in recording["ends"]):
+            self.say(f"{name!a} has no job and lies in {rooms or 'no room'}")
+        for path in self.sidecars:
+            if self.sidecars[path]["source"]["sha256"] == recording["sha256"]:
+                self.say(f"{name!a} has no job, but the sidecar {self.shown(path)}")
+
+    def _is_reason(self, path: Path, job_id: str) -> bool:
+        return path.name.endswith(".reason.txt") and f"job_id: {job_id}" in path.read_text(errors="replace")
+
+    def _check_final_sidecar(self, row: dict[str, Any]) -> None:
+        known = [fields for fields in self.sidecars.values() if fields["job_id"] == row["job_id"]]
+        if not known:
+            self.say(f"job {row['job_id']} has no sidecar")
+            return
+        told = known[0]
+        expected = {"status": row["state"], "outputs": json.loads(row["outputs"])}
+        for key, value in expected.items():
+            if told[key] != value:
+                self.say(f"job {row['job_id']}: its sidecar says {key} {told[key]}, the ledger {value}")
+        if row["sha256"] and told["source"]["sha256"] != row["sha256"]:
+            self.say(f"job {row['job_id']}: its sidecar tells of another sha256")
+
+    def _check_nothing_left(self) -> None:
+        waiting = {one["name"] for one in self.expected["recordings"] if "waiting" in one["ends"]}
+        for path in self.files:
+            where = path.relative_to(self.root)
+            if where.parts[0] == "inbox" and str(where.relative_to("inbox")) not in waiting:
+                self.say(f"{self.shown(path)} was left in the inbox")
+            if path.name.startswith(".cesar-"):
+                self.say(f"the temporary file {self.shown(path)} was left")
+        for folder in (self.root / "processing").glob("*/*"):
+            self.say(f"{self.shown(folder)} was left in processing/")
+
+    def _check_no_strange_rows(self) -> None:
+        names = {one["name"] for one in self.expected["recordings"]}
+        for row in self.rows.values():
+            if self._dropped_as(row) not in names:
+                self.say(f"job {row['job_id']} is of a recording that nobody dropped")
+        jobs = {fields["job_id"] for fields in self.sidecars.values()}
+        for job_id in jobs - set(self.rows):
+            self.say(f"the sidecar of job {job_id} has no row")
+
+    def _check_notices(self) -> None:
+        sent = Counter(json.loads(line)["title"] for line in self._delivered())
+        for row in self.rows.values():
+            if row["state"] not in ("completed", "failed"):
+                continue
+            notices = [one for one in self.notices if one["job_id"] == row["job_id"] and one["event"] == row["state"]]
+            has_history = any(one["job_id"] == row["job_id"] for one in self.transitions)
+            if not has_history and not self.expected["rebuilt"]:
+                self.say(f"job {row['job_id']} has no history")
+            if has_history and not notices:
+                self.say(f"job {row['job_id']} is {row['state']}, and no notice was queued")
+            for notice in notices:
+                if notice["status"] != "sent":
+                    self.say(f"a notice of job {row['job_id']} is {notice['status']}")
+                if not 1 <= sent[notice["title"]] <= len(notices) + self.faults:
+                    self.say(f"{notice['title']!a} was delivered {sent[notice['title']]} times")
+
+    def _delivered(self) -> list[str]:
+        return self.delivered.read_text().splitlines() if self.delivered.exists() else []
+
+    def _check_history(self) -> None:
+        last: dict[str, str] = {}
+        for change in self.transitions:
+            before = last.get(change["job_id"])
+            if before is not None and before != change["from_state"]:
+                self.say(f"job {change['job_id']}: its history jumps from {before} to {change['from_state']}")
+            last[change["job_id"]] = change["to_state"]
+        for job_id, state in last.items():
+            if job_id in self.rows and self.rows[job_id]["state"] != state:
+                self.say(f"job {job_id} is {self.rows[job_id]['state']}, its history ends at {state}")
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def check(request: dict[str, Any]) -> list[str]:
+    """Return every violation, in words."""
+    look = Look(request)
+    look.read_ledger(request["stage"])
+    look.check_any_instant()
+    if request["stage"] == "R":
+        look.check_at_rest()
+    return look.wrong
+
+
+class Checker:
+    """The checker's process, as its users see it. Owned by one thread."""
+
+    def __init__(self) -> None:
+        environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-E", "-S", __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+        )
+
+    def check(
+        self, root: Path, state_dir: Path, delivered: Path, stage: str, expected: dict[str, Any], *, faults: int = 1
+    ) -> list[str]:
+        """Return what is wrong; `faults` is how many kills or errors there were, and so how much may be repeated."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        request = {"root": str(root), "state_dir": str(state_dir), "delivered": str(delivered)}
+        request |= {"stage": stage, "expected": expected, "faults": faults}  # type: ignore[dict-item]
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        answer: list[str] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+def main() -> None:
+    """Answer until standard input closes."""
+    for line in sys.stdin:
+        try:
+            answer = check(json.loads(line))
+        except Exception as fault:
+            answer = [f"the checker failed: {type(fault).__name__}: {fault}"]
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,424 @@
+"""What the fault harness lives through: each scenario is one way a recording, or a queue of them, may go.
+
+A scenario is prepared undisturbed, then acted under faults; afterwards it is finished undisturbed, which includes
+that a person repeats what they had asked for and did not get. What must have become of every recording stands in
+`ends`. Every feature that moves or writes a file adds its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cesar_watch.core import durable
+from cesar_watch.core.errors import AlreadyRunning, AttemptError, ModelError, RecordingError
+from cesar_watch.core.job import Event, Request, State
+from cesar_watch.core.spool import Spool
+from cesar_watch.service.house import open_house
+from tests.faults.life import Interruption, Life, Place, SpeakingEngine, alive, make_place, place_in, try_alive, world
+
+COMPLETED = ("completed",)
+FAILED = ("failed",)
+NOT_MEDIA = RecordingError("It is a text file.", reason="not_media")
+CRASHED = AttemptError("The engine process died.", reason="engine_crashed")
+BUSY = AttemptError("A passing trouble.", reason="attempt_failed")
+
+
+def nothing(_: Life) -> None:
+    """Do nothing more."""
+
+
+@dataclass(frozen=True)
+class End:
+    """What must have become of one recording: a state of its job, or `waiting` in the inbox, or `gone`."""
+
+    name: str
+    states: tuple[str, ...] = COMPLETED
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One scenario.
+
+    Attributes:
+        name: For people and for `--scenarios`.
+        ends: Every recording that is dropped, by its path in the inbox, and its allowed ends.
+        interruptions: What the engine meets, see `SpeakingEngine`; for `act` and for what follows.
+        before: Lived undisturbed on the prepared spool, in a life of its own.
+        interruptions_before: What the engine meets in that life.
+        between: Done to the spool at rest, after `before`.
+        act: Lived under faults, after the start; then everything runs out.
+        insist: What a person asks for, and asks again until it is done. Part of the act and of the finish.
+        keep: Files of strangers, by path under the root, which must stay as they are.
+        late: Such files, which appear after `before`.
+        later: Such files, which may appear in the act.
+        own_attempts: How many attempts fail, or are handed back uncounted, without any fault of ours.
+        mend: What a person puts right before the finish.
+        sections: Settings that differ.
+        rebuilt: Whether the ledger is lost, with its history and its notices.
+        two_names: Whether a file may for a moment have two names, because the mount can only link and unlink.
+        fresh: The first start of all is part of the act.
+    """
+
+    name: str
+    ends: tuple[End, ...]
+    interruptions: dict[str, list[Interruption | None]] = field(default_factory=dict)
+    before: Callable[[Life], None] | None = None
+    interruptions_before: dict[str, list[Interruption | None]] = field(default_factory=dict)
+    between: Callable[[Place], None] | None = None
+    act: Callable[[Life], None] = nothing
+    insist: Callable[[Life], None] = nothing
+    keep: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    mend: Callable[[Place], None] | None = None
+    own_attempts: int = 0
+    sections: dict[str, Any] = field(default_factory=dict)
+    rebuilt: bool = False
+    two_names: bool = False
+    fresh: bool = False
+
+    def prepare(self, place: Place) -> None:
+        """Bring an empty spool to where the act begins."""
+        for end in self.ends:
+            path = place.root / "inbox" / end.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content_of(end.name))
+        _put(place, self.keep)
+        if not self.fresh:
+            with alive(place, SpeakingEngine(self.interruptions_before), **self.sections) as life:
+                (self.before or nothing)(life)
+        _put(place, self.late)
+        if self.between is not None:
+            self.between(place)
+
+    def live(self, place: Place) -> None:
+        """Start, act, and let everything run out."""
+        with alive(place, SpeakingEngine(self.interruptions), **self.sections) as life:
+            self._act(life)
+
+    def live_on(self, place: Place, tries: int = 4) -> None:
+        """Live as under a service manager: an end with an error is followed by another start."""
+        engine = SpeakingEngine(self.interruptions)
+        for _ in range(tries):
+            if try_alive(place, engine, self._act, **self.sections):
+                return
+
+    def _act(self, life: Life) -> None:
+        self.act(life)
+        self.insist(life)
+        life.run_out()
+
+    def finish(self, place: Place) -> None:
+        """Start again, undisturbed, and let everything run out."""
+        if self.mend is not None:
+            self.mend(place)
+        with alive(place, SpeakingEngine(self.interruptions), **self.sections) as life:
+            life.run_out()
+            self.insist(life)
+            life.run_out()
+
+    def expected(self) -> dict[str, Any]:
+        """Return what the checker needs to know, as plain JSON values."""
+        return {
+            "recordings": [
+                {
+                    "name": end.name,
+                    "sha256": hashlib.sha256(content_of(end.name)).hexdigest(),
+                    "ends": list(end.states),
+                    "text": content_of(end.name).decode(),
+                }
+                for end in self.ends
+            ],
+            "keep": {name: hashlib.sha256(content_of(name)).hexdigest() for name in self.keep + self.late},
+            "keep_if_there": {name: hashlib.sha256(content_of(name)).hexdigest() for name in self.later},
+            "own_attempts": self.own_attempts,
+            "rebuilt": self.rebuilt,
+            "two_names": self.two_names,
+        }
+
+
+def content_of(name: str) -> bytes:
+    """Return the bytes of a recording: words that tell it from every other, spelled out."""
+    if name.startswith("empty"):
+        return b""
+    return b"the sound of " + hashlib.sha256(os.fsencode(name)).hexdigest()[:12].encode() + b" ends here"
+
+
+def _put(place: Place, names: Iterable[str]) -> None:
+    for name in names:
+        (place.root / name).write_bytes(content_of(name))
+
+
+def _ends(*names: str, states: tuple[str, ...] = COMPLETED) -> tuple[End, ...]:
+    return tuple(End(name, states) for name in names)
+
+
+# --- what people and the world do ------------------------------------------------------------------
+
+
+def _retry(life: Life) -> None:
+    life.ask("bad.mp3", Request.RETRY, State.FAILED, State.CANCELLED)
+
+
+def _cancel(life: Life) -> None:
+    life.ask("talk.mp3", Request.CANCEL, State.PENDING, State.PROCESSING, State.TRANSCRIBED)
+
+
+def _delete(request: Request) -> Callable[[Life], None]:
+    return lambda life: life.ask("talk.mp3", request, State.COMPLETED)
+
+
+def _claim_only(life: Life) -> None:
+    for _ in range(2):
+        life.threads[0].turn()
+        life.hand.move(61)
+
+
+def _run_out(life: Life) -> None:
+    life.run_out()
+
+
+def _die_behind_the_first_window(life: Life) -> None:
+    """Leave what a death in mid-work leaves: a dead lease and a checkpoint with one window."""
+    _claim_only(life)
+
+    def die() -> None:
+        raise _Died
+
+    life.engine.meet({"talk.mp3": [die]})
+    try:
+        life.actors[1].turn(life.hand.elapsed_s)
+    except _Died:
+        return
+    raise AssertionError("the attempt did not begin")
+
+
+class _Died(BaseException):
+    """Stands for the end of the process."""
+
+
+def _stop_in_mid_work(life: Life) -> None:
+    def stop() -> None:
+        life.stop.since_s = life.hand.elapsed_s - 3600
+
+    life.engine.meet({"talk.mp3": [stop]})
+
+
+def _cancel_in_mid_work(life: Life) -> None:
+    life.engine.meet({"talk.mp3": [lambda: _cancel(life)]})
+
+
+def _writer_goes_on(life: Life) -> None:
+    def write() -> None:
+        with world():
+            (path,) = life.place.root.glob("processing/*/*/talk.mp3")
+            os.utime(path, ns=(1, 1))
+
+    life.engine.meet({"talk.mp3": [write, None]})
+
+
+def _marker_away(life: Life) -> None:
+    with world():
+        (life.place.root / ".cesar-watch").rename(life.place.root.with_name("marker"))
+    for thread in life.threads:
+        thread.turn()
+    with world():
+        _marker_back(life.place)
+
+
+def _marker_back(place: Place) -> None:
+    away = place.root.with_name("marker")
+    if away.exists():
+        away.rename(place.root / ".cesar-watch")
+
+
+def _withdraw_at_the_rename(life: Life) -> None:
+    _at_the_rename(life, "inbox", lambda _: (life.place.root / "inbox" / "talk.mp3").unlink(missing_ok=True))
+
+
+def _replace_at_the_rename(life: Life) -> None:
+    def replace(_: Any) -> None:
+        path = life.place.root / "inbox" / "talk.mp3"
+        newer = path.with_name(".newer")
+        newer.write_bytes(content_of("talk.mp3"))
+        newer.replace(path)
+
+    _at_the_rename(life, "inbox", replace)
+
+
+def _occupy_at_the_rename(room: str) -> Callable[[Life], None]:
+    return lambda life: _at_the_rename(life, room, lambda target: target.write_bytes(content_of(f"{room}/talk.mp3")))
+
+
+def _at_the_rename(life: Life, room: str, do: Callable[[Path], object]) -> None:
+    """Let somebody do something in the very moment before the recording is renamed out of, or into, this room."""
+    done: list[bool] = []
+
+    def rename(source: Path, target: Path) -> None:
+        if not done and source.name == "talk.mp3" and room in (*source.parts, *target.parts):
+            done.append(True)
+            with world():
+                do(target)
+        durable.rename_noreplace(source, target)
+
+    life.house.spool = _with_rename(life.house.spool, rename)
+
+
+def _lease_lost(life: Life) -> None:
+    def take_over() -> None:
+        ledger, (job,) = life.house.ledger, life.jobs("talk.mp3")
+        ledger.apply(job, Event.RELEASED, life.house.clock.now(), lease=None, attempts=0)
+
+    life.engine.meet({"talk.mp3/end": [take_over, None]})
+
+
+def _link_only(life: Life) -> None:
+    life.house.spool = _with_rename(life.house.spool, durable.link_noreplace)
+
+
+def _with_rename(spool: Spool, rename: durable.Rename) -> Spool:
+    return dataclasses.replace(spool, rename=rename)
+
+
+def _second_start(life: Life) -> None:
+    try:
+        with open_house(life.place.settings()):
+            raise AssertionError("two instances on one state directory")
+    except AlreadyRunning:
+        pass
+
+
+def _three_kinds(life: Life) -> None:
+    """One completed, one failed, one that died behind its first window."""
+    life.engine.meet({"bad.mp3": [NOT_MEDIA]})
+    held = life.place.root / "inbox" / "talk.mp3"
+    aside = life.place.root / "inbox" / ".talk"
+    held.rename(aside)
+    life.run_out()
+    aside.rename(held)
+    life.engine.meet({})
+    _die_behind_the_first_window(life)
+
+
+def _ledger_gone(place: Place) -> None:
+    for path in place.state_dir.glob("ledger.db*"):
+        path.unlink()
+
+
+def _ledger_garbage(place: Place) -> None:
+    for path in place.state_dir.glob("ledger.db-*"):
+        path.unlink()
+    size = (place.state_dir / "ledger.db").stat().st_size
+    (place.state_dir / "ledger.db").write_bytes(b"garbage!" * (size // 8))
+
+
+_LONG = "n" * 251 + ".mp3"
+_THREE = (End("done.mp3"), End("bad.mp3", FAILED), End("talk.mp3"))
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario("one", _ends("talk.mp3")),
+    Scenario("first-start", _ends("talk.mp3"), fresh=True),
+    Scenario("several", _ends("a.mp3", "b.wav", "sub/c.mp3")),
+    Scenario("queue-of-many", _ends(*(f"{number}.mp3" for number in range(5)))),
+    Scenario("same-name-twice", _ends("talk.mp3", "Talk.wav")),
+    Scenario("name-at-the-limit", _ends(_LONG)),
+    Scenario("name-not-utf8", _ends(os.fsdecode(b"caf\xe9\n.mp3"))),
+    Scenario("link-only-mount", _ends("talk.mp3"), act=_link_only, two_names=True),
+    Scenario("failing", _ends("bad.mp3", states=FAILED), {"bad.mp3": [NOT_MEDIA]}),
+    Scenario(
+        "failing-on-a-link-only-mount",
+        _ends("bad.mp3", states=FAILED),
+        {"bad.mp3": [NOT_MEDIA]},
+        act=_link_only,
+        two_names=True,
+    ),
+    Scenario(
+        "passing-trouble",
+        _ends("bad.mp3"),
+        {"bad.mp3": [BUSY, None]},
+        sections={"retry": {"max_attempts": 9}},
+        own_attempts=2,
+    ),
+    Scenario("attempts-used-up", _ends("bad.mp3", states=FAILED), {"bad.mp3": [BUSY]}),
+    Scenario("poison", (End("bad.mp3", FAILED), End("talk.mp3")), {"bad.mp3": [CRASHED]}),
+    Scenario("retry", _ends("bad.mp3"), before=_run_out, interruptions_before={"bad.mp3": [NOT_MEDIA]}, insist=_retry),
+    Scenario("cancel-in-mid-work", _ends("talk.mp3", states=("cancelled", "completed")), act=_cancel_in_mid_work),
+    Scenario("cancel-while-pending", _ends("talk.mp3", states=("cancelled",)), before=_claim_only, insist=_cancel),
+    Scenario("delete", _ends("talk.mp3", states=("forgotten",)), before=_run_out, insist=_delete(Request.DELETE)),
+    Scenario(
+        "delete-with-recording",
+        _ends("talk.mp3", states=("gone",)),
+        before=_run_out,
+        insist=_delete(Request.DELETE_RECORDING),
+    ),
+    Scenario(
+        "publish-on-a-taken-name",
+        _ends("talk.mp3"),
+        before=_claim_only,
+        late=("outbox/talk.txt",),
+    ),
+    Scenario("outbox-name-taken", _ends("talk.mp3"), keep=("outbox/talk.json",)),
+    Scenario("archive-on-a-taken-name", _ends("talk.mp3"), keep=("archive/talk.mp3",)),
+    Scenario(
+        "archive-name-taken-at-the-last-moment",
+        _ends("talk.mp3"),
+        act=_occupy_at_the_rename("archive"),
+        later=("archive/talk.mp3",),
+    ),
+    Scenario(
+        "failed-on-a-taken-name",
+        _ends("bad.mp3", states=FAILED),
+        {"bad.mp3": [NOT_MEDIA]},
+        keep=("failed/bad.mp3", "failed/bad-2.mp3.reason.txt"),
+    ),
+    Scenario("zero-length", (End("talk.mp3"), End("empty.mp3", ("waiting",)))),
+    Scenario(
+        "model-missing-for-a-while",
+        _ends("talk.mp3"),
+        {"talk.mp3": [ModelError("The model is away."), None]},
+    ),
+    Scenario("marker-away-for-a-while", _ends("talk.mp3"), act=_marker_away, mend=_marker_back),
+    Scenario("withdrawn-at-the-claim", _ends("talk.mp3", states=("gone", "completed")), act=_withdraw_at_the_rename),
+    Scenario("replaced-at-the-claim", _ends("talk.mp3"), act=_replace_at_the_rename),
+    Scenario(
+        "writer-goes-on",
+        _ends("talk.mp3"),
+        act=_writer_goes_on,
+        sections={"retry": {"max_attempts": 9}},
+        own_attempts=1,
+    ),
+    Scenario("ledger-gone", _THREE, before=_three_kinds, between=_ledger_gone, rebuilt=True),
+    Scenario("ledger-garbage", _THREE, before=_three_kinds, between=_ledger_garbage, rebuilt=True),
+    Scenario("lease-lost-at-the-last-moment", _ends("talk.mp3"), act=_lease_lost, own_attempts=1),
+    Scenario("resume-behind-a-checkpoint", _ends("talk.mp3"), before=_die_behind_the_first_window),
+    Scenario("graceful-stop-in-mid-work", _ends("talk.mp3"), act=_stop_in_mid_work),
+    Scenario("two-starts-at-once", _ends("talk.mp3"), act=_second_start),
+)
+
+KILLER = Scenario(
+    "kills-the-service",
+    (End("bad.mp3", FAILED), End("talk.mp3")),
+    {"bad.mp3": [lambda: os.kill(os.getpid(), signal.SIGKILL)]},
+    sections={"engine": {"isolation": "thread"}},
+)
+"""A recording that ends the service whenever it is worked on; not among the others, since it needs no fault of ours."""
+
+
+def scenario(name: str) -> Scenario:
+    """Return a scenario by its name."""
+    return next(one for one in SCENARIOS if one.name == name)
+
+
+def chosen(names: Iterable[str]) -> tuple[Scenario, ...]:
+    """Return scenarios by their names; all where none is named."""
+    return tuple(scenario(name) for name in names) or SCENARIOS
+
+
+__all__ = ["SCENARIOS", "End", "Place", "Scenario", "chosen", "make_place", "place_in", "scenario"]
