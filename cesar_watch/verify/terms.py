@@ -1,0 +1,41 @@
+"""The words and numbers that a spool is made of, said a second time.
+
+Nobody copies them from here, and here they are copied from nobody: a slip in the writer's own constants shows
+as a finding instead of being shared.
+"""
+
+from __future__ import annotations
+
+MARKER = ".cesar-watch"
+TEMPORARY = b".cesar-"
+PROBE = b".cesar-probe-"
+CHECKPOINT = b".cesar-checkpoint.jsonl"
+REASON_ENDING = b".reason.txt"
+SIDECAR_ENDING = b".status.json"
+NAME_BYTES = 255
+
+PROCESSING = b"processing"
+OUTBOX = b"outbox"
+ROOMS = (b"inbox", PROCESSING, OUTBOX, b"archive", b"failed", b"duplicates")
+
+APPLICATION_ID = 0x43535257
+WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+LEDGER_SCHEMAS = (1, 2)
+SIDECAR_SCHEMA = 1
+
+CLAIMING = "claiming"
+COMPLETED = "completed"
+UNFINISHED = frozenset({"pending", "processing", "transcribed"})
+RESTING_ROOM = {COMPLETED: b"archive", "failed": b"failed", "cancelled": b"failed"}
+"""Where the recording of a job that ended lies, by the job's state."""
+STATES = frozenset({CLAIMING, *UNFINISHED, *RESTING_ROOM})
+SHOWN_STATES = frozenset({"pending", "processing", *RESTING_ROOM})
+"""What a sidecar's status may be."""
+DELETE_REQUESTS = frozenset({"delete", "delete_recording"})
+
+NOTICE_STATES = frozenset({"pending", "sent", "dead"})
+JOB_EVENTS = frozenset({COMPLETED, "failed"})
+"""Notices of these events are about a job."""
+
+MAY_BE_EMPTY = frozenset({"txt", "srt"})
+"""Formats that are an empty file when nobody speaks."""
