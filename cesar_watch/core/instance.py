@@ -1,13 +1,14 @@
 """One process owns a state directory: the instance's id, its lock, and the proof that the disk is local.
 
-The lock is an open-file-description lock (fcntl(2), F_OFD_SETLK): the kernel gives it up when the
-process dies, children do not inherit it past exec, and whether it is held can be asked without taking it.
+The lock is on the directory itself, since a lock file could be deleted under its owner. Two locks on one
+descriptor do it: flock(2) lets one owner in; beside it a shared open-file-description lock (fcntl(2)) can be
+asked for without taking anything, which flock can't. The kernel gives both up when the process dies, and
+children do not inherit them past exec.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cesar_watch.core.durable import make_dirs, write_new
-from cesar_watch.core.errors import AlreadyRunning, NameTaken, SpoolError, folder_fault
+from cesar_watch.core.errors import AlreadyRunning, SpoolError, folder_fault
 
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "ceph", "glusterfs", "afs", "ncpfs", "davfs"}
@@ -48,11 +49,11 @@ def is_remote(path: Path) -> bool:
     return kind in NETWORK_FILESYSTEMS or kind.startswith("fuse.")
 
 
-def open_state(state_dir: Path) -> str:
-    """Make the state directory where it is missing and return the instance's id.
+def make_state_dir(state_dir: Path) -> None:
+    """Make the state directory where it is missing.
 
     Raises:
-        SpoolError: The directory can't be made, or lies on a network filesystem. Nothing else was touched.
+        SpoolError: It can't be made, or lies on a network filesystem. Nothing else was touched.
     """
     existing = next(folder for folder in (state_dir, *state_dir.parents) if folder.exists())
     if is_remote(existing):
@@ -63,10 +64,20 @@ def open_state(state_dir: Path) -> str:
         )
     try:
         make_dirs(state_dir)
-        instance_path = state_dir / "instance"
-        if not instance_path.exists():
-            with contextlib.suppress(NameTaken):  # another process was first
-                write_new(instance_path, f"{secrets.token_hex(4)}\n".encode(), staging=state_dir)
+    except OSError as fault:
+        raise folder_fault(fault) from None
+
+
+def open_instance(state_dir: Path) -> str:
+    """Return the instance's id, made up where there is none yet. Only for the owner of the lock.
+
+    Raises:
+        SpoolError: It is damaged, or can't be written.
+    """
+    path = state_dir / "instance"
+    try:
+        if not path.exists():
+            write_new(path, f"{secrets.token_hex(4)}\n".encode(), staging=state_dir)
     except OSError as fault:
         raise folder_fault(fault) from None
     return read_instance(state_dir)
@@ -95,19 +106,19 @@ def instance_lock(state_dir: Path) -> Iterator[None]:
     Raises:
         AlreadyRunning: Another process owns it; nothing was changed.
     """
-    path = state_dir / "lock"
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as fault:
         raise folder_fault(fault) from None
     try:
         try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_RDLCK))
+        except BlockingIOError:
+            raise AlreadyRunning(
+                f"Another cesar-watch already runs on {state_dir}: stop it first, or use `cesar-watch status`."
+            ) from None
         except OSError as fault:
-            if fault.errno in (errno.EAGAIN, errno.EACCES):
-                raise AlreadyRunning(
-                    f"Another cesar-watch already runs on {state_dir}: stop it first, or use `cesar-watch status`."
-                ) from None
             raise folder_fault(fault) from None
         yield
     finally:
@@ -117,7 +128,7 @@ def instance_lock(state_dir: Path) -> Iterator[None]:
 def is_running(state_dir: Path) -> bool:
     """Whether a process owns the state directory; asks the kernel and takes nothing."""
     try:
-        descriptor = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -7,14 +7,22 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cesar_watch.core.errors import AlreadyRunning, Kind, SpoolError
-from cesar_watch.core.instance import filesystem_type, instance_lock, is_remote, is_running, open_state, read_instance
+from cesar_watch.core.instance import (
+    filesystem_type,
+    instance_lock,
+    is_remote,
+    is_running,
+    make_state_dir,
+    open_instance,
+    read_instance,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 HOLD = """
@@ -86,6 +94,41 @@ def test_lock_is_not_inherited_by_a_child_that_outlives_its_owner(tmp_path: Path
         assert not is_running(tmp_path)
 
 
+def test_lock_leaves_no_file_that_could_be_deleted_under_its_owner(tmp_path: Path) -> None:
+    with instance_lock(tmp_path):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_outlives_everything_that_is_deleted_from_the_directory(tmp_path: Path) -> None:
+    open_instance(tmp_path)
+    with holder(tmp_path):
+        for path in tmp_path.iterdir():
+            path.unlink()
+        assert is_running(tmp_path)
+        with pytest.raises(AlreadyRunning), instance_lock(tmp_path):
+            pass
+
+
+def test_lock_is_refused_while_a_forked_child_still_has_it(tmp_path: Path) -> None:
+    """Between fork and exec a child shares its parent's descriptors; both locks must then agree."""
+    read, write = os.pipe()
+    with instance_lock(tmp_path):
+        child = os.fork()
+        if child == 0:
+            os.close(write)
+            os.read(read, 1)
+            os._exit(0)
+    try:
+        assert is_running(tmp_path)
+        with pytest.raises(AlreadyRunning), instance_lock(tmp_path):
+            pass
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)
+        os.close(read)
+    assert not is_running(tmp_path)
+
+
 def test_is_running_asks_and_takes_nothing(tmp_path: Path) -> None:
     with instance_lock(tmp_path):
         pass
@@ -110,47 +153,61 @@ def test_lock_in_a_missing_directory_is_a_spool_fault(tmp_path: Path) -> None:
 # --- state directory ----------------------------------------------------------------------
 
 
-def test_open_state_makes_the_directory_and_keeps_its_id(tmp_path: Path) -> None:
+def test_state_directory_is_made_with_its_parents_and_empty(tmp_path: Path) -> None:
     state_dir = tmp_path / "var" / "state"
-    first = open_state(state_dir)
+    make_state_dir(state_dir)
+    make_state_dir(state_dir)
 
-    assert open_state(state_dir) == read_instance(state_dir) == first
+    assert list(state_dir.iterdir()) == []
+
+
+def test_open_instance_makes_an_id_up_and_keeps_it(tmp_path: Path) -> None:
+    first = open_instance(tmp_path)
+
+    assert open_instance(tmp_path) == read_instance(tmp_path) == first
     assert len(first) == 8
-    assert [path.name for path in state_dir.iterdir()] == ["instance"]
+    assert [path.name for path in tmp_path.iterdir()] == ["instance"]
 
 
-def test_open_state_by_several_at_once_agrees_on_one_id(tmp_path: Path) -> None:
-    for turn in range(10):
+def test_lock_by_several_at_once_is_given_to_one(tmp_path: Path) -> None:
+    for _ in range(10):
         barrier = threading.Barrier(4)
-        ids: list[str] = []
+        given: list[bool] = []
 
-        def start(state_dir: Path, barrier: threading.Barrier = barrier, ids: list[str] = ids) -> None:
+        def start(barrier: threading.Barrier = barrier, given: list[bool] = given) -> None:
             barrier.wait(10)
-            ids.append(open_state(state_dir))
+            try:
+                with instance_lock(tmp_path):
+                    given.append(True)
+                    barrier.wait(10)
+            except AlreadyRunning:
+                given.append(False)
+                barrier.wait(10)
 
-        threads = [threading.Thread(target=start, args=(tmp_path / str(turn),)) for _ in range(4)]
+        threads = [threading.Thread(target=start) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(10)
-        assert ids == [read_instance(tmp_path / str(turn))] * 4
+        assert sorted(given) == [False, False, False, True]
 
 
 @pytest.mark.parametrize("content", [b"", b"xyz", b"0123456", b"0123456789", b"\xff" * 8, b"../../..", b"ABCDEF01"])
-def test_open_state_with_a_damaged_id_says_so_and_leaves_it(tmp_path: Path, content: bytes) -> None:
+def test_open_instance_with_a_damaged_id_says_so_and_leaves_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "instance").write_bytes(content)
 
     with pytest.raises(SpoolError) as caught:
-        open_state(tmp_path)
+        open_instance(tmp_path)
     assert caught.value.reason == "state_damaged"
     assert (tmp_path / "instance").read_bytes() == content
 
 
-def test_open_state_where_a_file_lies_is_a_spool_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [make_state_dir, open_instance])
+def test_state_directory_where_a_file_lies_is_a_spool_fault(tmp_path: Path, step: Callable[[Path], object]) -> None:
     (tmp_path / "state").write_text("")
 
     with pytest.raises(SpoolError):
-        open_state(tmp_path / "state")
+        step(tmp_path / "state")
 
 
 def test_read_instance_of_an_unused_directory_is_a_spool_fault(tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""What becomes of a job whose attempt did not end it: queued again, at once or after a wait, or given up.
+
+An attempt counts when it failed for a reason that may lie in the recording. What a person, the power or another
+program did to the service does not; the column `interruptions` remembers it.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from cesar_watch.core.backoff import backoff_s
+from cesar_watch.core.humanize import count, duration
+from cesar_watch.core.job import Event, Failure, Job, State
+from cesar_watch.service import endings
+from cesar_watch.service.announce import announce
+from cesar_watch.service.house import House
+
+log = logging.getLogger(__name__)
+
+POISON_FACTOR = 10
+"""How many times `retry.max_attempts` the service may die over one recording before it is given up."""
+
+
+def release(house: House, job: Job, reason: str) -> Job:
+    """Queue a job again without counting the attempt."""
+    return _queue_again(house, job, Event.RELEASED, reason, attempts=max(0, job.attempts - 1))
+
+
+def try_later(house: House, job: Job, failure: Failure) -> Job:
+    """Queue a job again after a wait, or give it up when its attempts are used up."""
+    retry = house.settings.retry
+    if job.attempts >= retry.max_attempts:
+        return endings.give_up(house, job, _poison(job, failure) if failure.reason == "engine_crashed" else failure)
+    wait = timedelta(seconds=backoff_s(job.attempts, retry))
+    log.warning("%s: %s Next attempt in %s.", job.display_name, failure.message, duration(wait.total_seconds()))
+    return _queue_again(
+        house,
+        job,
+        Event.RETRY_LATER,
+        failure.reason,
+        not_before_at=house.clock.now() + wait,
+        error=failure,
+        message=failure.message,
+    )
+
+
+def interrupted(house: House, job: Job) -> Job:
+    """Queue a job again whose attempt the service did not survive, though another process did the decoding.
+
+    A power cut or a kill is not the recording's failure: the attempt is handed back. Yet after more than
+    `retry.max_attempts` interruptions in a row without a durable window the job waits, so that the others go
+    on first; and after `POISON_FACTOR` times as many it is given up: it may bring the whole machine down.
+    """
+    retry = house.settings.retry
+    times = job.interruptions + 1
+    if times >= POISON_FACTOR * retry.max_attempts:
+        return endings.give_up(house, job, _deadly(times))
+    changes: dict[str, Any] = {"attempts": max(0, job.attempts - 1), "interruptions": times}
+    if times > retry.max_attempts:
+        wait = timedelta(seconds=backoff_s(times - retry.max_attempts, retry))
+        message = f"The service died {times} times in a row while it worked on this recording: others go first."
+        log.warning("%s: %s Next attempt in %s.", job.display_name, message, duration(wait.total_seconds()))
+        changes |= {"not_before_at": house.clock.now() + wait, "message": message}
+    return _queue_again(house, job, Event.RELEASED, "recovered", **changes)
+
+
+def died_decoding(house: House, job: Job) -> Job:
+    """Queue a job again whose attempt killed the service that did the decoding itself; it stays counted."""
+    if job.attempts >= house.settings.retry.max_attempts:
+        return endings.give_up(house, job, _deadly(job.attempts))
+    return _queue_again(house, job, Event.RELEASED, "recovered")
+
+
+def _deadly(times: int) -> Failure:
+    return Failure(
+        "poison",
+        f"The service died {times} times in a row while it worked on this recording, and finished no window in "
+        "between: look into its log and at the memory, then retry it.",
+    )
+
+
+def _poison(job: Job, last: Failure) -> Failure:
+    return Failure(
+        "poison",
+        f"{last.message} This was the last of {count(job.attempts, 'attempt')} in a row: the recording may be damaged, "
+        "or too much for the memory. Retry it when you have seen to that.",
+    )
+
+
+def _queue_again(house: House, job: Job, event: Event, reason: str, **changes: Any) -> Job:
+    assert job.state in (State.PROCESSING, State.TRANSCRIBED)
+    done = house.ledger.apply(
+        job, event, house.clock.now(), reason=reason, lease=None, estimated_completion_at=None, **changes
+    )
+    return announce(house, done)
