@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
-NoticeEvent = Literal["completed", "failed"]
+NoticeEvent = Literal["completed", "failed", "paused", "resumed"]
 Seconds = Annotated[float, Field(gt=0)]
 
 MEDIA_EXTENSIONS = [
@@ -181,11 +181,16 @@ class RetrySettings(Section):
 
 
 class NotifySettings(Section):
-    """One channel that is told about finished jobs."""
+    """One channel that is told about finished jobs, and about pauses of the service."""
 
     url: str = Field(description='An apprise URL: "ntfy://host/topic", "mailto://...", "json://host/path" ...')
-    events: list[NoticeEvent] = Field(["completed", "failed"], description="Which ends of a job are told.")
-    match: str = Field("*", description='Only recordings whose inbox path matches this glob ("interviews/*").')
+    events: list[NoticeEvent] = Field(
+        ["completed", "failed", "paused", "resumed"],
+        description="What is told: ends of a job; and when the service pauses (disk full, share gone) and goes on.",
+    )
+    match: str = Field(
+        "*", description='Only recordings whose inbox path matches this glob ("interviews/*"); pauses always.'
+    )
     title: str = Field("{name}: {status}", description="Placeholders: {name} {status} {job_id} {message}.")
     body: str = Field("{message}", description="The same placeholders, and {text}, the transcript's beginning.")
     attach: bool = Field(False, description="Attach the transcript as a text file, where the channel can.")

@@ -1,4 +1,4 @@
-"""Decide who is told what when a job ends. Pure: nothing is sent here.
+"""Decide who is told what when a job ends, or the service pauses. Pure: nothing is sent here.
 
 A notice never holds a channel's URL, since URLs carry passwords and notices are stored: it names the
 channel by a hash, and the URL is looked up in the settings when it is sent.
@@ -11,11 +11,14 @@ import hashlib
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from cesar_watch.core.config import NoticeEvent, NotifySettings
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.notice import Notice
 
+SERVICE_NAME = "cesar-watch"
+"""What `{name}` is where no recording is told of."""
 TEXT_CHARACTERS = 500
 """How much of a transcript `{text}` shows."""
 
@@ -40,8 +43,28 @@ def notices_for(job: Job, channels: Iterable[NotifySettings], *, text: str) -> l
     notices: dict[str, Notice] = {}
     for channel in channels:
         if event in channel.events and _matches(job, channel.match):
-            notice = _notice(job, event, channel, values)
-            notices.setdefault(notice.key, notice)
+            # By its time and not by its attempt: a requeue counts attempts from the start again.
+            ended_at = job.completed_at or job.updated_at
+            key = f"{job.job_id}:{event}:{channel_id(channel.url)}:{ended_at.timestamp()}"
+            attach = _attachment(job) if channel.attach else None
+            notices.setdefault(key, _notice(key, event, channel, values, job_id=job.job_id, attach=attach))
+    return list(notices.values())
+
+
+def pause_notices(
+    event: Literal["paused", "resumed"], message: str, channels: Iterable[NotifySettings]
+) -> list[Notice]:
+    """Return the notices for the service's pause or its end, at most one for each channel; they are of no job.
+
+    Args:
+        message: A sentence: what is wrong and what to do, or that it is over.
+    """
+    values = {"name": SERVICE_NAME, "status": event, "job_id": "", "message": message, "text": ""}
+    notices: dict[str, Notice] = {}
+    for channel in channels:
+        if event in channel.events:
+            key = f"{event}:{channel_id(channel.url)}"
+            notices.setdefault(key, _notice(key, event, channel, values))
     return list(notices.values())
 
 
@@ -55,18 +78,23 @@ def find_channel(channels: Sequence[NotifySettings], channel: str) -> NotifySett
     return next((settings for settings in channels if channel_id(settings.url) == channel), None)
 
 
-def _notice(job: Job, event: NoticeEvent, channel: NotifySettings, values: dict[str, str]) -> Notice:
-    identity = channel_id(channel.url)
-    # By its time and not by its attempt: a requeue counts attempts from the start again.
-    ended_at = job.completed_at or job.updated_at
+def _notice(
+    key: str,
+    event: NoticeEvent,
+    channel: NotifySettings,
+    values: dict[str, str],
+    *,
+    job_id: str = "",
+    attach: str | None = None,
+) -> Notice:
     return Notice(
-        key=f"{job.job_id}:{event}:{identity}:{ended_at.timestamp()}",
-        job_id=job.job_id,
+        key=key,
+        job_id=job_id,
         event=event,
-        channel=identity,
+        channel=channel_id(channel.url),
         title=_valid(" ".join(channel.title.format(**values).split())),
         body=_valid(channel.body.format(**values)),
-        attach=_attachment(job) if channel.attach else None,
+        attach=attach,
     )
 
 

@@ -16,7 +16,8 @@ from cesar_watch.service.house import Clock
 log = logging.getLogger(__name__)
 
 PAUSE_S = 5.0
-"""How long after a systemic fault the actor looks whether its cause is gone."""
+"""How long after a systemic fault the actor looks whether its cause is gone; doubled as long as it isn't."""
+LONGEST_PAUSE_S = 30.0
 BEAT_S = 5.0
 
 
@@ -35,7 +36,7 @@ class Actor(Protocol):
 
 
 class ActorThread(threading.Thread):
-    """The thread that owns one actor.
+    """The thread that owns one actor. Without `start`, whoever calls `turn` stands for the thread.
 
     `fault` is the systemic fault that pauses it, if any; `crash` the bug that ended it. `beat_s` is
     when it last showed life, in monotonic seconds.
@@ -48,6 +49,7 @@ class ActorThread(threading.Thread):
         self._stop_asked = stop
         self._clock = clock
         self.beat_s = clock.monotonic_s()
+        self._pause_s = 0.0
         self.fault: CesarError | None = None
         self.crash: Exception | None = None
 
@@ -59,14 +61,18 @@ class ActorThread(threading.Thread):
         """Take turns until the stop; never raises."""
         try:
             while self._stop_asked.since_s is None:
-                self._wait(self._turn())
+                self._wait(self.turn())
         except Exception as fault:
             log.exception("The %s thread ended by an unexpected error; please report it", self.name)
             self.crash = fault
         finally:
             self._actor.close()
 
-    def _turn(self) -> float:
+    def turn(self) -> float:
+        """Let the actor take one turn; return the seconds until the next one is wanted.
+
+        A turn that meets a systemic fault pauses the actor; the next turn that ends, or `going_on`, ends the pause.
+        """
         self.beat()
         try:
             wait_s = self._actor.turn(self._clock.monotonic_s())
@@ -74,22 +80,30 @@ class ActorThread(threading.Thread):
             return self._pause(fault)
         except OSError as fault:
             return self._pause(folder_fault(fault))
+        self.going_on()
+        return wait_s
+
+    def going_on(self) -> None:
+        """End the pause; a turn that lasts for hours calls it as soon as work has become durable again."""
+        self._pause_s = 0.0
         if self.fault is not None:
             log.warning("%s goes on: the fault is gone.", self.name.capitalize())
             self.fault = None
-        return wait_s
 
     def _pause(self, fault: CesarError) -> float:
         if self.fault is None or self.fault.reason != fault.reason:
             log.error("%s pauses: %s", self.name.capitalize(), fault)
         self.fault = fault
-        return PAUSE_S
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S) or PAUSE_S
+        return self._pause_s
 
     def _wait(self, wait_s: float) -> None:
         until_s = self._clock.monotonic_s() + wait_s
         while self._stop_asked.since_s is None:
             self.beat()
             left_s = until_s - self._clock.monotonic_s()
-            if left_s <= 0 or self._wake.wait(min(left_s, BEAT_S)):
+            woken = left_s > 0 and self._wake.wait(min(left_s, BEAT_S))
+            self._wake.clear()
+            # A pause is not cut short: its own proof, in the inbox, would wake the intake again and again.
+            if left_s <= 0 or (woken and self.fault is None):
                 break
-        self._wake.clear()

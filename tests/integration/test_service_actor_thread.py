@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cesar_watch.core.errors import SpoolError
+from cesar_watch.core.errors import CesarError, SpoolError
 from cesar_watch.service.actor_thread import ActorThread
 from cesar_watch.service.attempt import Stop
 from cesar_watch.service.house import Clock
+from tests.service_builders import HandClock
 
 
 class Scripted:
@@ -73,6 +74,55 @@ def test_operating_system_error_of_our_folders_pauses_with_its_reason(number: in
     thread, _ = _run(_raise(OSError(number, "no")))
     assert thread.fault is not None
     assert thread.fault.reason == reason
+
+
+def _unstarted(*turns: Callable[[], float]) -> ActorThread:
+    stop = Stop()
+    return ActorThread(Scripted(stop, *turns), wake=threading.Event(), stop=stop, clock=Clock())
+
+
+def test_pause_is_looked_into_after_five_seconds_and_then_less_and_less_often() -> None:
+    gone = _raise(SpoolError("The marker is gone."))
+    thread = _unstarted(*[gone] * 5, lambda: 0.0, gone)
+    assert [thread.turn() for _ in range(5)] == [5.0, 10.0, 20.0, 30.0, 30.0]
+    assert thread.turn() == 0.0
+    assert thread.turn() == 5.0
+
+
+def test_pause_ends_in_the_middle_of_a_turn_whose_work_became_durable_again() -> None:
+    seen: list[CesarError | None] = []
+
+    def long_turn() -> float:
+        thread.going_on()
+        seen.append(thread.fault)
+        return 0.0
+
+    thread = _unstarted(_raise(SpoolError("The marker is gone.")), long_turn)
+    thread.turn()
+    assert thread.fault is not None
+    thread.turn()
+    assert seen == [None]
+
+
+def test_pause_is_not_cut_short_by_a_wake() -> None:
+    hand, stop = HandClock(), Stop()
+    woken: list[float] = []
+
+    class Restless(threading.Event):
+        """Wakes at once whenever it is waited for, and lets two seconds pass."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            hand.move(2.0)
+            return True
+
+    class Actor(Scripted):
+        def turn(self, now_s: float) -> float:
+            woken.append(now_s)
+            return super().turn(now_s)
+
+    actor = Actor(stop, _raise(SpoolError("The marker is gone.")), lambda: 60.0, lambda: 60.0)
+    ActorThread(actor, wake=Restless(), stop=stop, clock=hand.clock()).run()
+    assert [round(now_s - woken[0]) for now_s in woken] == [0, 6, 8]
 
 
 def test_unexpected_exception_ends_the_thread_and_is_kept_for_the_supervisor() -> None:

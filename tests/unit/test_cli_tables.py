@@ -54,6 +54,11 @@ def test_progress_of_a_job_that_waits_for_another_attempt_tells_when() -> None:
     assert progress_words(job, NOW) == "attempt 2 in 30 s"
 
 
+def test_facts_tell_of_interruptions_once_there_are_some() -> None:
+    assert ("Interrupted", "") in job_facts(make_job(), NOW)
+    assert ("Interrupted", "2 times in a row") in job_facts(make_job(interruptions=2), NOW)
+
+
 def test_facts_leave_out_what_is_not_known() -> None:
     job = replace(make_job(state=State.PENDING), duration_s=None)
     shown = _printed(facts_table(job_facts(job, NOW)))

@@ -164,6 +164,17 @@ def test_move_by_link_whose_first_unlink_fails_ends_under_one_name(tmp_path: Pat
     assert names_in(tmp_path) == {"b"}
 
 
+@RENAMES
+def test_move_to_its_own_name_keeps_the_file(tmp_path: Path, rename: Rename) -> None:
+    path = tmp_path / "talk.mp3"
+    path.write_bytes(b"sound")
+
+    move(path, path, rename=rename)
+    finish_move(path, path)
+
+    assert path.read_bytes() == b"sound"
+
+
 def test_move_that_really_failed_raises_and_keeps_the_source(tmp_path: Path) -> None:
     def broken(_source: Path, _target: Path) -> None:
         raise OSError(errno.EIO, "the disk is broken")

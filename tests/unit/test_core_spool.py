@@ -191,6 +191,69 @@ def test_prove_one_mount_where_processing_is_a_file_is_told(tmp_path: Path) -> N
         spool.prove_one_mount()
 
 
+def test_prove_one_mount_takes_away_what_a_killed_proof_left_and_nobody_elses(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    left, foreign = tmp_path / "outbox" / ".cesar-probe-host-1234", tmp_path / "outbox" / ".cesar-probe-other-1234"
+    left.touch()
+    foreign.touch()
+    spool.prove_one_mount()
+
+    assert (left.exists(), foreign.exists()) == (False, True)
+
+
+def test_prove_by_several_threads_at_once_leaves_nothing_behind(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    barrier = threading.Barrier(4)
+    faults: list[SpoolError] = []
+
+    def prove() -> None:
+        barrier.wait()
+        for _ in range(20):
+            try:
+                spool.prove()
+            except SpoolError as fault:
+                faults.append(fault)
+
+    threads = [threading.Thread(target=prove) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert faults == []
+    assert files_under(tmp_path) == {tmp_path / MARKER}
+
+
+def test_prove_makes_the_instances_own_folder_again_that_somebody_tidied_away(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    spool.prove()
+
+    assert spool.processing.is_dir()
+
+
+def test_holds_believes_that_something_is_gone_only_where_the_spool_is_there(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    path = spool.inbox / "talk.mp3"
+
+    assert not spool.holds(path)
+    path.symlink_to("nowhere")
+    assert spool.holds(path)
+    path.unlink()
+    (tmp_path / MARKER).unlink()
+    with pytest.raises(SpoolError) as caught:
+        spool.holds(path)
+    assert caught.value.reason == "spool_missing"
+
+
+def test_prove_in_an_empty_mount_point_makes_nothing(tmp_path: Path) -> None:
+    spool = Spool(root=tmp_path, instance="host", spool_id="spool")
+
+    with pytest.raises(SpoolError) as caught:
+        spool.prove()
+    assert caught.value.reason == "spool_missing"
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- paths ----------------------------------------------------------------------------------
 
 

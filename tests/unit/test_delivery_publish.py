@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,20 @@ def names_in(folder: Path) -> set[str]:
 
 
 def test_publish_writes_every_format_and_names_them_in_order(spool: Spool) -> None:
-    assert publish(spool, JOB, TRANSCRIPT) == ["talk.srt", "talk.txt", "talk.json"]
+    assert list(publish(spool, JOB, TRANSCRIPT)) == ["talk.srt", "talk.txt", "talk.json"]
 
     for fmt in ("srt", "txt", "json"):
         assert (spool.outbox / f"talk.{fmt}").read_bytes() == render(TRANSCRIPT, fmt)
+
+
+def test_publish_gives_the_hash_of_each_output_as_it_lies_there(spool: Spool) -> None:
+    hashes = publish(spool, JOB, TRANSCRIPT)
+
+    assert hashes == {name: hashlib.sha256((spool.outbox / name).read_bytes()).hexdigest() for name in hashes}
+
+
+def test_publish_again_gives_the_same_hashes(spool: Spool) -> None:
+    assert publish(spool, JOB, TRANSCRIPT) == publish(spool, JOB, TRANSCRIPT)
 
 
 def test_publish_of_a_recording_from_a_subfolder_mirrors_it(spool: Spool) -> None:
@@ -55,7 +66,7 @@ def test_publish_does_not_write_the_commit_marker(spool: Spool) -> None:
 def test_publish_after_a_crash_between_outputs_completes_them(spool: Spool) -> None:
     (spool.outbox / "talk.srt").write_bytes(render(TRANSCRIPT, "srt"))
 
-    assert publish(spool, JOB, TRANSCRIPT) == ["talk.srt", "talk.txt", "talk.json"]
+    assert list(publish(spool, JOB, TRANSCRIPT)) == ["talk.srt", "talk.txt", "talk.json"]
     assert names_in(spool.outbox) == {"talk.srt", "talk.txt", "talk.json"}
 
 

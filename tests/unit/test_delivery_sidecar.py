@@ -17,12 +17,16 @@ from tests.builders import NOW, make_job, make_spool
 SCHEMA_1 = [
     *("schema", "job_id", "status", "progress", "message", "source", "created_at", "started_at", "updated_at"),
     *("completed_at", "estimated_completion", "attempts", "language", "language_probability", "duration_s", "model"),
-    *("options", "outputs", "rtf", "quality", "error"),
+    *("options", "outputs", "outputs_sha256", "rtf", "quality", "error"),
 ]
 
 
 def test_sidecar_has_exactly_the_fields_of_schema_1() -> None:
     assert list(sidecar(make_job())) == SCHEMA_1
+
+
+def test_sidecar_in_the_outbox_says_whose_it_is() -> None:
+    assert sidecar(make_job(), instance="0a1b2c3d")["instance"] == "0a1b2c3d"
 
 
 def test_sidecar_of_a_running_job_tells_where_it_stands() -> None:
@@ -75,6 +79,7 @@ def test_sidecar_source_of_another_name_keeps_its_bytes() -> None:
     assert source["name"] == "\ufffd.mp3"
     assert source["name_b64"] == "/y5tcDM="
     assert source["path"] == "archive/\ufffd.mp3"
+    assert source["path_b64"] == "YXJjaGl2ZS//Lm1wMw=="
 
 
 def test_sidecar_with_a_coming_place_names_it_instead_of_the_present_one() -> None:
@@ -88,7 +93,7 @@ def test_write_sidecar_from_a_subfolder_makes_the_mirrored_folder(tmp_path: Path
     write_sidecar(spool, job)
 
     assert sidecar_path(spool, job) == spool.outbox / "radio" / "monday" / "talk.mp3-2.status.json"
-    assert read_sidecar(sidecar_path(spool, job)) == sidecar(job)
+    assert read_sidecar(sidecar_path(spool, job)) == sidecar(job, instance="host")
 
 
 def test_write_sidecar_again_replaces_our_own(tmp_path: Path) -> None:

@@ -56,6 +56,18 @@ def test_real_time_factor_of_an_attempt_that_had_nothing_left_is_none() -> None:
     assert pace.rtf(1.0, 600.0) is None
 
 
+def test_real_time_factor_of_an_attempt_that_decoded_nothing_is_none() -> None:
+    assert Pace(0.0, 2.0).rtf(0.1, 600.0) is None
+
+
+def test_remaining_of_more_than_a_year_is_not_told() -> None:
+    pace = Pace(0.0, 2.0)
+    pace.seen(0.0, 0.0)
+    pace.seen(10.0, 86_400.0)
+    assert pace.remaining_s(10.0, 20.0) == pytest.approx(86_400.0)
+    assert pace.remaining_s(10.0, 10_000.0) is None
+
+
 def test_sidecar_is_due_at_most_once_in_its_interval() -> None:
     pace = Pace(0.0, 2.0)
     assert [pace.sidecar_due(now_s) for now_s in (1.0, 2.0, 3.0, 4.5)] == [False, True, False, True]
