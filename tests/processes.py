@@ -105,6 +105,42 @@ def sidecar(spool: Path, base: str) -> dict[str, Any]:
     return fields
 
 
+def phase(spool: Path, of: int | None = None) -> str:
+    """Return what the service last told of itself: "starting", "ready" ...; empty before its first word.
+
+    Args:
+        of: The service's process id, where an earlier one may have left its last word.
+    """
+    path = spool / ".state/service.json"
+    told = json.loads(path.read_bytes()) if path.exists() else {}
+    return str(told["phase"]) if told and of in (None, told["pid"]) else ""
+
+
+def checkpointed_windows(spool: Path) -> int:
+    """Count the windows that are durable: a header line, then a line a window."""
+    paths = list((spool / "processing").glob("*/*/.cesar-checkpoint.jsonl"))
+    return paths[0].read_bytes().count(b"\n") - 1 if paths else 0
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of a process's children."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(child) for child in listed.stdout.split()]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    return run_state(pid) not in ("", "Z")
+
+
+def run_state(pid: int) -> str:
+    """Return the letter of a process's state (proc(5)): T is stopped, Z has ended; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 @contextlib.contextmanager
 def json_endpoint() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Listen on loopback for apprise's `json://`; yield its URL and the list that messages are added to."""

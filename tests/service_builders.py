@@ -34,6 +34,10 @@ class HandClock:
     def move(self, seconds: float) -> None:
         self.elapsed_s += seconds
 
+    def set_wall(self, by: timedelta) -> None:
+        """Set the wall clock forward or back; monotonic time does not notice."""
+        self.start += by
+
     def clock(self) -> Clock:
         return Clock(lambda: self.elapsed_s, lambda: self.start + timedelta(seconds=self.elapsed_s - 1000))
 

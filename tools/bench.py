@@ -24,6 +24,7 @@ from rich.table import Table
 import cesar_watch
 from cesar_watch.core.config import EngineSettings, Settings
 from cesar_watch.core.durable import move, sync_file
+from cesar_watch.core.errors import AlreadyRunning
 from cesar_watch.core.humanize import duration, size
 from cesar_watch.core.spool import create_spool
 from cesar_watch.service.house import open_house
@@ -156,7 +157,7 @@ def _claims(folder: Path) -> tuple[str, ...]:
 
 
 def _status(folder: Path) -> list[tuple[str, ...]]:
-    """Ask for the status while nothing runs and while a recording is transcribed."""
+    """Ask for the status while nothing runs and while a recording is transcribed; start a second service beside it."""
     command = [sys.executable, "-m", "cesar_watch"]
     root = folder / "status"
     subprocess.run([*command, "init", str(root)], check=True, stdout=subprocess.DEVNULL)
@@ -170,21 +171,28 @@ def _status(folder: Path) -> list[tuple[str, ...]]:
         while not list((root / "processing").glob("*/*/.cesar-checkpoint.jsonl")):
             time.sleep(0.1)
         busy_s = _median_s([*command, "status", *config])
+        second_s = _median_s([*command, "run", *config], exit_code=AlreadyRunning.exit_code)
     finally:
         service.kill()
         service.wait()
     return [
-        (f"`status`, {when}", f"{bare_s * 1000:.0f} ms", f"{took_s * 1000:.0f} ms", f"{took_s / bare_s:.1f} x")
-        for when, took_s in (("service stopped", idle_s), ("while transcribing", busy_s))
+        (what, f"{bare_s * 1000:.0f} ms", f"{took_s * 1000:.0f} ms", f"{took_s / bare_s:.1f} x")
+        for what, took_s in (
+            ("`status`, service stopped", idle_s),
+            ("`status`, while transcribing", busy_s),
+            ("second `run`, refused", second_s),
+        )
     ]
 
 
-def _median_s(command: list[str]) -> float:
+def _median_s(command: list[str], *, exit_code: int = 0) -> float:
     looks = []
     for _ in range(LOOKS):
         began_s = time.monotonic()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         looks.append(time.monotonic() - began_s)
+        if done.returncode != exit_code:
+            raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr.decode()}")
     return sorted(looks)[LOOKS // 2]
 
 

@@ -16,6 +16,8 @@ from cesar_watch.core.errors import ConfigError
 
 out = Console(highlight=False, soft_wrap=True)
 
+SNAPSHOT = "Its newest entries can't be read here: this is how things stood at its last checkpoint."
+
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -49,6 +51,12 @@ def settings_and_path(config: Path | None, overrides: list[str] | None = None) -
             "There is no configuration: make a spool with `cesar-watch init DIR`, or name its file with --config."
         )
     return load_settings(path, given), path
+
+
+def tell_snapshot(is_snapshot: bool) -> None:
+    """Say on standard error, for answers that do not say it themselves, whether they may be old."""
+    if is_snapshot:
+        typer.echo(f"cesar-watch: {SNAPSHOT}", err=True)
 
 
 def start_logging() -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_for
+from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_for, tell_snapshot
 from cesar_watch.cli.tables import facts_table, job_facts, jobs_table, plain, utc_now
 from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import AlreadyRunning, CesarError, UsageError
@@ -58,6 +58,7 @@ def jobs(
     with visit_house(settings_for(config)) as house:
         counts = house.ledger.counts()
         listed = house.ledger.jobs(states, newest_first=True, limit=page_size, skip=(page - 1) * page_size)
+        tell_snapshot(house.ledger.is_snapshot)
     total = sum(counts[state] for state in states)
     if as_json:
         page_fields = {"page": page, "page_size": page_size, "total": total}
@@ -76,8 +77,10 @@ def show(job_id: IdArgument, config: ConfigOption = None, as_json: JsonOption = 
     with visit_house(settings_for(config)) as house:
         job = house.ledger.find(job_id)
         history = house.ledger.history(job)
+        tell_snapshot(house.ledger.is_snapshot)
     if as_json:
-        typer.echo(json.dumps({**sidecar(job), "history": _plain_history(history)}, ensure_ascii=False, indent=2))
+        fields = {**sidecar(job), "interruptions": job.interruptions, "history": _plain_history(history)}
+        typer.echo(json.dumps(fields, ensure_ascii=False, indent=2))
         return
     out.print(facts_table(job_facts(job, utc_now())))
     out.print(Text("History", style="bold"))
@@ -104,7 +107,7 @@ def cancel(job_id: IdArgument, config: ConfigOption = None) -> None:
     """Stop a job; its recording goes to failed/."""
     settings = settings_for(config)
     allowed = (State.PENDING, State.PROCESSING, State.TRANSCRIBED)
-    with visit_house(settings) as house:
+    with visit_house(settings, asking=True) as house:
         job = _checked(house, job_id, allowed, "cancel")
         _ask(settings, house, [job], Request.CANCEL)
         _tell(house, job)
@@ -119,7 +122,7 @@ def retry(
     if (job_id is None) == (not failed):
         raise UsageError("Give either a job's ID or --failed.")
     settings = settings_for(config)
-    with visit_house(settings) as house:
+    with visit_house(settings, asking=True) as house:
         wanted = (
             house.ledger.jobs([State.FAILED])
             if job_id is None
@@ -142,7 +145,7 @@ def delete(
 ) -> None:
     """Delete a finished job: its transcripts, its sidecar and its entry."""
     settings = settings_for(config)
-    with visit_house(settings) as house:
+    with visit_house(settings, asking=True) as house:
         job = _checked(house, job_id, tuple(TERMINAL), "delete")
         what = "transcripts AND the recording" if recording else "transcripts (the recording stays)"
         if not yes:

@@ -1,11 +1,13 @@
 """The command `cesar-watch`: its sub-commands, and how errors become messages and exit codes.
 
-0 success, 1 jobs failed, 2 usage or configuration, 3 spool or model unusable, 4 another instance runs.
+0 success, 1 jobs failed, 2 usage or configuration, 3 spool or model unusable, 4 another instance runs,
+130 ended by Ctrl-C.
 """
 
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -14,16 +16,21 @@ import typer
 
 from cesar_watch import __version__
 from cesar_watch.core.errors import CesarError
+from cesar_watch.core.held_signals import let_go
 
 COMMANDS = {
     "run": ("init", "run", "drain"),
     "demo": ("demo",),
     "status": ("status",),
     "jobs": ("jobs", "show", "cancel", "retry", "delete"),
+    "verify": ("verify",),
+    "ledger": ("ledger",),
     "notify": ("notify",),
     "config": ("config",),
 }
 """The modules beside this one, in the order of the help, and the commands that each has."""
+SERVING = (["run"], ["drain"])
+"""Commands that answer signals by themselves."""
 
 
 def _version(wanted: bool) -> None:
@@ -57,8 +64,14 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
 
 def main() -> None:
     """Run the command line. Errors of ours become one message on standard error and their exit code."""
+    arguments = sys.argv[1:]
     try:
-        make_app(sys.argv[1:])()
+        app = make_app(arguments)
+        if arguments[:1] not in SERVING:
+            let_go()
+        app()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except CesarError as fault:
         sys.stderr.write(f"cesar-watch: {fault}\n")
         sys.exit(fault.exit_code)

@@ -66,5 +66,5 @@ def list_notices(config: ConfigOption = None, as_json: JsonOption = False) -> No
 @app.command()
 def retry(config: ConfigOption = None) -> None:
     """Send every dead letter again; the running service (or the next one) does it."""
-    with visit_house(settings_for(config)) as house:
+    with visit_house(settings_for(config), asking=True) as house:
         out.print(f"{count(house.ledger.notices.revive(), 'dead letter')} will be sent again.")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cesar_watch.cli.common import ConfigOption, SetOption, out, settings_and_path, start_logging
+from cesar_watch.cli.common import ConfigOption, SetOption, out, settings_and_path, settings_for, start_logging
 from cesar_watch.core.durable import write_new
 from cesar_watch.core.errors import NameTaken, folder_fault
 from cesar_watch.core.spool import create_spool
 from cesar_watch.service.house import open_house
+from cesar_watch.service.signals import Signals
 from cesar_watch.service.supervisor import Supervisor
 
 _CONFIG = """\
@@ -79,10 +81,13 @@ def drain(config: ConfigOption = None, overrides: SetOption = None) -> None:
 
 
 def _serve(config: Path | None, overrides: list[str] | None, *, drain: bool) -> int:
+    signals = Signals()
+    signals.install()
     start_logging()
     settings, path = settings_and_path(config, overrides)
     with open_house(settings) as house:
-        supervisor = Supervisor(house, reload=lambda: settings_and_path(config, overrides)[0], drain=drain)
+        reload = functools.partial(settings_for, config, overrides)
+        supervisor = Supervisor(house, reload=reload, drain=drain, signals=signals)
         supervisor.announce(path)
         code = supervisor.run()
     if drain:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,10 +14,10 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_for
-from cesar_watch.cli.tables import facts_table, jobs_table, utc_now
+from cesar_watch.cli.common import SNAPSHOT, ConfigOption, JsonOption, out, settings_for
+from cesar_watch.cli.tables import ago, facts_table, jobs_table, utc_now
 from cesar_watch.core.config import Settings
-from cesar_watch.core.errors import SpoolError
+from cesar_watch.core.errors import folder_fault
 from cesar_watch.core.humanize import count
 from cesar_watch.core.instance import is_running
 from cesar_watch.core.job import Job, State
@@ -40,6 +42,8 @@ class Snapshot:
     counts: dict[str, int]
     current: list[Job]
     notices: dict[str, int]
+    is_old: bool
+    trouble: str
 
     @property
     def phase(self) -> str:
@@ -81,11 +85,15 @@ def take_snapshot(settings: Settings) -> Snapshot:
     Raises:
         SpoolError, LedgerError: There is no spool, or its ledger can't be read.
     """
+    try:
+        return _take_snapshot(settings)
+    except OSError as fault:
+        raise folder_fault(fault) from None
+
+
+def _take_snapshot(settings: Settings) -> Snapshot:
     with visit_house(settings) as house:
-        try:
-            found = list(scan(house.spool.inbox, settings.spool))
-        except OSError as fault:
-            raise SpoolError(f"The inbox can't be looked at: {fault}. Is the share mounted?") from None
+        found = list(scan(house.spool.inbox, settings.spool))
         counts = house.ledger.counts()
         return Snapshot(
             running=is_running(settings.state_dir),
@@ -100,7 +108,17 @@ def take_snapshot(settings: Settings) -> Snapshot:
             },
             current=house.ledger.jobs([State.PROCESSING, State.TRANSCRIBED]),
             notices={str(key): number for key, number in house.ledger.notices.counts().items()},
+            is_old=house.ledger.is_snapshot,
+            trouble=_trouble(settings.spool.root) or _trouble(settings.state_dir),
         )
+
+
+def _trouble(folder: Path) -> str:
+    """Say what is wrong with a folder's disk, looked at here and now: the service's account may lie on that disk."""
+    there = os.statvfs(folder)
+    if there.f_flag & os.ST_RDONLY:
+        return f"{folder} is read-only: remount it writable"
+    return f"{folder} is full: free some space" if there.f_bavail == 0 else ""
 
 
 def as_mapping(snapshot: Snapshot) -> dict[str, Any]:
@@ -109,15 +127,19 @@ def as_mapping(snapshot: Snapshot) -> dict[str, Any]:
     return {
         "running": snapshot.running,
         "phase": snapshot.phase,
+        "since_at": account.since_at if account else None,
+        "reason": account.reason if account else "",
         "message": account.message if account else "",
         "pid": account.pid if account else None,
         "started_at": account.started_at if account else None,
         "spool": snapshot.spool,
+        "disk": snapshot.trouble,
         "model": snapshot.model,
         "inbox": {"waiting": snapshot.waiting, "ignored": snapshot.ignored},
         "jobs": snapshot.counts,
         "current": [sidecar(job) for job in snapshot.current],
         "notices": snapshot.notices,
+        "is_snapshot": snapshot.is_old,
     }
 
 
@@ -125,6 +147,8 @@ def render(snapshot: Snapshot, *, with_jobs: bool = True) -> Group:
     """Return the snapshot for a person, with the jobs that are being worked on."""
     account = snapshot.account if snapshot.running else None
     phase = snapshot.phase + (f" (process {account.pid})" if account else "")
+    if account and account.phase == "paused":
+        phase = f"paused {ago(account.since, utc_now())} (process {account.pid})"
     if account and account.message:
         phase += f": {account.message}"
     inbox = f"{count(snapshot.waiting, 'recording')} waiting to settle"
@@ -133,8 +157,10 @@ def render(snapshot: Snapshot, *, with_jobs: bool = True) -> Group:
     order = ("pending", "processing", "completed", "failed", "cancelled")
     dead = snapshot.notices.get("dead", 0)
     facts = [
+        ("Ledger", SNAPSHOT if snapshot.is_old else ""),
         ("Service", phase),
         ("Spool", snapshot.spool),
+        ("Disk", snapshot.trouble),
         ("Model", snapshot.model),
         ("Inbox", inbox),
         ("Jobs", ", ".join(f"{snapshot.counts[name]} {name}" for name in order)),

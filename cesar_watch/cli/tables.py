@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
-from cesar_watch.core.humanize import duration, rough, size
+from cesar_watch.core.humanize import count, duration, rough, size
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.notice import NoticeStatus, QueuedNotice
 
@@ -91,6 +91,7 @@ def job_facts(job: Job, now: datetime) -> list[tuple[str, str]]:
         ("Message", job.message),
         ("Reason", job.error.reason if job.error else ""),
         ("Attempts", str(job.attempts)),
+        ("Interrupted", f"{count(job.interruptions, 'time')} in a row" if job.interruptions else ""),
         ("Claimed", f"{_stamp(job.created_at)} ({ago(job.created_at, now)})"),
         ("Ended", _stamp(job.completed_at)),
         ("Language", language),

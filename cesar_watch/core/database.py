@@ -8,17 +8,25 @@ SQLite comes with apsw: builds before 3.51.3 can corrupt a WAL database that sev
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
-from peewee import DatabaseError, OperationalError, PeeweeException, SchemaManager
+import apsw
+from peewee import PeeweeException, Query
 from playhouse.apsw_ext import APSWDatabase
 
+from cesar_watch.core import ledger_file, schema
 from cesar_watch.core.errors import LedgerError
-from cesar_watch.core.tables import APPLICATION_ID, SCHEMA_VERSION, TABLES, MetaRow
+from cesar_watch.core.tables import APPLICATION_ID, SCHEMA_VERSION
 
 BUSY_TIMEOUT_S = 30
+WAL_LIMIT_BYTES = 16 * 1024 * 1024
+"""What stays of a -wal that one large transaction made; SQLite's own checkpoints keep it near 4 MB."""
+
+T = TypeVar("T")
 
 
 def connect(path: Path) -> APSWDatabase:
@@ -28,96 +36,175 @@ def connect(path: Path) -> APSWDatabase:
         "synchronous": "full",
         "foreign_keys": 1,
         "busy_timeout": BUSY_TIMEOUT_S * 1000,
+        "journal_size_limit": WAL_LIMIT_BYTES,
     }
     return APSWDatabase(str(path), pragmas=pragmas, timeout=BUSY_TIMEOUT_S)
 
 
-def open_database(path: Path, spool_id: str, *, owner: bool) -> APSWDatabase:
-    """Open the ledger and see that it belongs to this spool.
-
-    Args:
-        owner: The caller holds the instance lock: a missing ledger is made, a damaged one looked for.
+def open_owned(path: Path, spool_id: str) -> APSWDatabase:
+    """Open the ledger for the owner of the instance lock: made where it is missing, converted where it is older.
 
     Raises:
-        LedgerError: Damaged, of another program, of a newer version, or of another spool. Nothing was changed.
+        LedgerError: Damaged (reason `ledger_damaged`), or of another program, of a newer version or of another
+            spool. Nothing was changed.
     """
-    blank = is_blank(path)
-    if blank and not owner:
-        raise LedgerError(f"There is no ledger at {path} yet: start `cesar-watch run` once.", reason="ledger_missing")
     with ledger_faults(path):
-        if not blank:
-            # Without our pragmas: setting WAL would already change a foreign database.
-            with _closing(APSWDatabase(str(path), timeout=BUSY_TIMEOUT_S)) as database:
-                _check_identity(database, path, spool_id)
+        damage = ledger_file.damage(path)
+        if damage:
+            raise _damaged(path, damage)
+        version = _identity_checked(path, spool_id)
         database = connect(path)
-        if blank:
-            _create(database, spool_id)
-        if owner:
-            _check_pages(database, path)
-    return database
+        try:
+            if version is None:
+                schema.create(database, spool_id)
+            elif version < SCHEMA_VERSION:
+                schema.convert(database)
+            with _unreadable_rows(path):
+                damage = schema.find_damage(database)
+            if damage:
+                raise _damaged(path, damage)
+        except BaseException:
+            database.close()
+            raise
+        return database
 
 
-def is_blank(path: Path) -> bool:
-    """Whether there is no ledger yet: no file, or one whose maker died before its first commit.
+def open_visiting(path: Path, spool_id: str) -> APSWDatabase:
+    """Open the ledger to ask something of its owner, who need not be there.
 
     Raises:
-        LedgerError: It is not a database, or can't be read.
+        LedgerError: There is none, or it can't be used. Nothing was changed.
     """
-    if not path.exists() or path.stat().st_size == 0:
-        return True
-    with ledger_faults(path), _closing(APSWDatabase(str(path), timeout=BUSY_TIMEOUT_S)) as database:
-        tables = database.execute_sql("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
-        return not tables and not _pragma(database, "application_id") and not _pragma(database, "user_version")
+    with ledger_faults(path):
+        _see_present(path, _identity_checked(path, spool_id))
+        return connect(path)
 
 
-@contextlib.contextmanager
-def _closing(database: APSWDatabase) -> Iterator[APSWDatabase]:
+def open_reading(path: Path, spool_id: str) -> tuple[APSWDatabase, bool]:
+    """Open the ledger for reading only; no file is made or changed, so that it works on a full or read-only disk.
+
+    Returns:
+        The database, and whether it is only a snapshot of the last checkpoint: newer commits are in a -wal that
+        can't be read here.
+
+    Raises:
+        LedgerError: There is none, or it can't be read.
+    """
+    ways = ["immutable=1"]
+    if os.path.exists(f"{path}-wal") and os.path.exists(f"{path}-shm"):
+        # The owner has it open, or died with it open. Without its index in the -shm, or while nobody else has
+        # written to that, the first way works; the second needs to write into the -shm that is there.
+        ways = ["mode=ro&readonly_shm=1", "mode=ro", *ways]
+    for way in ways:
+        database = APSWDatabase(
+            f"file:{quote(os.fsencode(path))}?{way}",
+            timeout=BUSY_TIMEOUT_S,
+            flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
+        )
+        try:
+            with ledger_faults(path):
+                _see_present(path, _check_identity(database, path, spool_id))
+        except LedgerError as fault:
+            database.close()
+            if way == ways[-1] or fault.reason not in ("ledger_unusable", "disk_full", "read_only"):
+                raise
+        else:
+            return database, way == "immutable=1" and ledger_file.has_content(path, "-wal")
+    raise AssertionError("the last way returns or raises")
+
+
+def _identity_checked(path: Path, spool_id: str) -> int | None:
+    """Return the schema version of a ledger that is ours, None of one that is blank or missing."""
+    whose = ledger_file.application_id(path)
+    if whose not in (None, 0, APPLICATION_ID):
+        raise _foreign_program(path)
+    if whose is None:
+        if ledger_file.has_content(path):
+            raise _damaged(path, "it is not a database")
+        return None
+    # Without our pragmas: setting WAL would already change a foreign database.
+    database = APSWDatabase(str(path), timeout=BUSY_TIMEOUT_S)
     try:
-        yield database
+        return _check_identity(database, path, spool_id)
     finally:
         database.close()
 
 
-def _create(database: APSWDatabase, spool_id: str) -> None:
-    with database.atomic("IMMEDIATE"):
-        for table in TABLES:
-            SchemaManager(table, database).create_all(safe=True)
-        MetaRow.insert(key="spool_id", value=spool_id).execute(database)
-        database.execute_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-        database.execute_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def _check_identity(database: APSWDatabase, path: Path, spool_id: str) -> None:
-    ours = _pragma(database, "application_id") == APPLICATION_ID
-    if not ours:
+def _check_identity(database: APSWDatabase, path: Path, spool_id: str) -> int | None:
+    whose, version = (schema.pragma(database, name) for name in ("application_id", "user_version"))
+    if not whose and not version and not database.get_tables():
+        return None  # its maker died before the first commit
+    if whose != APPLICATION_ID:
+        raise _foreign_program(path)
+    if version > SCHEMA_VERSION:
         raise LedgerError(
-            f"{path} is not a ledger of cesar-watch: move it away, or correct spool.state_dir.",
-            reason="ledger_foreign",
-        )
-    version = _pragma(database, "user_version")
-    if version != SCHEMA_VERSION:
-        raise LedgerError(
-            f"{path} was written by another version (schema {version}, this one knows {SCHEMA_VERSION}): "
-            "run the version that made it.",
+            f"{path} was written by a newer version (schema {version}, this one knows {SCHEMA_VERSION}): run the "
+            f"version that made it, or make a new ledger from the folders. {REBUILD}",
             reason="ledger_version",
         )
-    row = MetaRow.select().where(MetaRow.key == "spool_id").dicts().execute(database)
-    known = next(iter(row), {"value": None})["value"]
+    missing = schema.missing_tables(database)
+    if missing:
+        raise _damaged(path, f"it has no table {' and no table '.join(missing)}")
+    known = schema.meta(database, "spool_id")
+    if known is None:
+        raise _damaged(path, "it does not say which spool it belongs to")
     if known != spool_id:
         raise LedgerError(
-            f"{path} belongs to another spool ({known}, not {spool_id}): correct spool.root or spool.state_dir.",
+            f"{path} belongs to another spool ({known}, not {spool_id}): correct spool.root or spool.state_dir. "
+            f"If it may go, make a new one from the folders. {REBUILD}",
             reason="ledger_foreign",
+        )
+    return int(version)
+
+
+def _see_present(path: Path, version: int | None) -> None:
+    if version is None:
+        raise LedgerError(f"There is no ledger at {path} yet: start `cesar-watch run` once.", reason="ledger_missing")
+    if version < SCHEMA_VERSION:
+        raise LedgerError(
+            f"{path} was written by an older version (schema {version}, this one needs {SCHEMA_VERSION}): start the "
+            "service once, which converts it.",
+            reason="ledger_version",
         )
 
 
-def _check_pages(database: APSWDatabase, path: Path) -> None:
-    verdict = _pragma(database, "quick_check")
-    if verdict != "ok":
-        raise LedgerError(f"{path} is damaged ({verdict}): restore it from a backup.", reason="ledger_damaged")
+REBUILD = "`cesar-watch ledger rebuild` does so, and keeps this one aside."
 
 
-def _pragma(database: APSWDatabase, name: str) -> Any:
-    return database.execute_sql(f"PRAGMA {name}").fetchone()[0]
+def _foreign_program(path: Path) -> LedgerError:
+    return LedgerError(
+        f"{path} is not a ledger of cesar-watch: move it away, or correct spool.state_dir. If it may go, make a new "
+        f"ledger from the folders. {REBUILD}",
+        reason="ledger_foreign",
+    )
+
+
+def _damaged(path: Path, what: object) -> LedgerError:
+    if ledger_file.application_id(path) not in (None, APPLICATION_ID):
+        return _foreign_program(path)
+    return LedgerError(
+        f"The ledger {path} is damaged ({what}): start the service again, which keeps it aside and makes a new one "
+        "from the folders.",
+        reason="ledger_damaged",
+    )
+
+
+def fetch(path: Path, database: APSWDatabase, query: Query, decode: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """Return a query's rows as values.
+
+    Raises:
+        LedgerError: The ledger can't be read, or holds a row that is none of ours.
+    """
+    with ledger_faults(path), _unreadable_rows(path):
+        return [decode(row) for row in query.dicts().execute(database)]
+
+
+@contextlib.contextmanager
+def _unreadable_rows(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, AssertionError) as fault:
+        raise _damaged(path, f"a row can't be read: {fault}") from fault
 
 
 @contextlib.contextmanager
@@ -129,13 +216,25 @@ def ledger_faults(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OperationalError as fault:
+    # apsw's own: peewee does not wrap what goes wrong behind the first row of an answer.
+    except (PeeweeException, apsw.Error) as fault:
+        raise _explain(path, fault) from fault
+    except OSError as fault:
         raise LedgerError(
-            f"The ledger {path} can't be used ({fault}): see that its disk has space and is writable.",
+            f"The ledger {path} can't be read ({fault.strerror}): see its disk and permissions."
         ) from fault
-    except DatabaseError as fault:
-        raise LedgerError(
-            f"The ledger {path} is damaged ({fault}): restore it from a backup.", reason="ledger_damaged"
-        ) from fault
-    except PeeweeException as fault:
-        raise LedgerError(f"The ledger {path} refused a statement ({fault}).") from fault
+
+
+def _explain(path: Path, fault: Exception) -> LedgerError:
+    cause = getattr(fault, "orig", fault)
+    if isinstance(cause, apsw.FullError):
+        return LedgerError(
+            f"The ledger {path} can't be written, its disk is full: free some space.", reason="disk_full"
+        )
+    if isinstance(cause, apsw.ReadOnlyError):
+        return LedgerError(
+            f"The ledger {path} can't be written, its disk is read-only: remount it writable.", reason="read_only"
+        )
+    if isinstance(cause, (apsw.CorruptError, apsw.NotADBError)):
+        return _damaged(path, fault)
+    return LedgerError(f"The ledger {path} can't be used ({fault}): see that its disk has space and is writable.")

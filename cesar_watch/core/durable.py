@@ -76,6 +76,20 @@ def sync_dir(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_filesystem(folder: Path) -> None:
+    """Make all that was ever written to the folder's filesystem durable, at once (syncfs(2)).
+
+    For thousands of files, where a sync of each would take minutes.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)
+
+
 def make_dirs(folder: Path, *, below: Path = Path("/")) -> None:
     """Create a folder and its missing parents durably; an existing one is fine.
 
@@ -119,7 +133,7 @@ def finish_move(source: Path, target: Path) -> None:
 
     What lies at `source` by now is left alone, unless it is `target` itself under its old name.
     """
-    if _same_file(source, os.lstat(target)):
+    if source != target and _same_file(source, os.lstat(target)):
         os.unlink(source)
     with contextlib.suppress(FileNotFoundError):  # somebody removed the folder once it was empty
         sync_dir(source.parent)

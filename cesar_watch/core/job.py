@@ -135,7 +135,10 @@ class Job:
     `name` and `subfolder` are the raw bytes that the inbox held (any byte string); `base` is the
     valid, portable name under which outputs and sidecar appear in `outbox/<subfolder>/`.
     `source` and `moving_to` are paths relative to the spool's root: where the recording lies, and
-    where it was about to be moved when this was written. All `_at` are aware UTC datetimes.
+    where it was about to be moved when this was written. `outputs_sha256` has the hash of each output
+    as it was published; jobs of older versions have none. `interruptions` counts the deaths of the service
+    in a row, without a durable window between them, that were not held against the recording. All `_at`
+    are aware UTC datetimes.
     """
 
     seq: int
@@ -166,6 +169,8 @@ class Job:
     rtf: float | None
     quality: dict[str, Any] | None
     outputs: list[str] = field(default_factory=list)
+    outputs_sha256: dict[str, str] = field(default_factory=dict)
+    interruptions: int = 0
     error: Failure | None = None
 
     @property

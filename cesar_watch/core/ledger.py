@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from typing import Any
 
 from peewee import fn
 
-from cesar_watch.core.database import is_blank, ledger_faults, open_database
-from cesar_watch.core.errors import LeaseLost, UsageError
+from cesar_watch.core.database import fetch, ledger_faults, open_owned, open_reading, open_visiting
+from cesar_watch.core.errors import LeaseLost, LedgerError, UsageError
 from cesar_watch.core.job import Event, FileIdentity, Job, Request, State, advance
 from cesar_watch.core.notice import Notice
 from cesar_watch.core.notice_queue import NoticeQueue
-from cesar_watch.core.tables import JobRow, NoticeRow, TransitionRow, to_columns, to_job
+from cesar_watch.core.rebuild import Rebuild
+from cesar_watch.core.tables import JobRow, MetaRow, NoticeRow, TransitionRow, is_due, to_columns, to_job
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,46 @@ class Intent:
 class Ledger:
     """One open ledger."""
 
-    def __init__(self, path: Path, spool_id: str, *, owner: bool = False) -> None:
-        """Open the ledger of a spool; the owner of the instance lock makes it where it is missing.
+    def __init__(self, path: Path, spool_id: str, *, owner: bool = False, reading: bool = False) -> None:
+        """Open the ledger of a spool.
+
+        Args:
+            owner: The caller holds the instance lock: a missing ledger is made, one of an older version converted,
+                a damaged one told from a whole one.
+            reading: Only to be looked at, and nothing on the disk is to change; `is_snapshot` then says whether
+                only the last checkpoint could be read.
 
         Raises:
             LedgerError: It can't be used; nothing was changed.
         """
         self.path = path
-        self.is_new = owner and is_blank(path)
-        self._database = open_database(path, spool_id, owner=owner)
+        self.is_snapshot = False
+        if owner:
+            self._database = open_owned(path, spool_id)
+        elif reading:
+            self._database, self.is_snapshot = open_reading(path, spool_id)
+        else:
+            self._database = open_visiting(path, spool_id)
+        self._is_owner = owner
         self.notices = NoticeQueue(path, self._database)
+        self.rebuild = Rebuild(path, self._database)
 
     def close(self) -> None:
-        """Close the calling thread's connection."""
+        """Close the calling thread's connection; the owner's writes its -wal back first, as far as nobody reads it."""
+        if self._is_owner:
+            with contextlib.suppress(LedgerError), ledger_faults(self.path):
+                self._database.execute_sql("PRAGMA wal_checkpoint(PASSIVE)")
         self._database.close()
+
+    def prove(self, now: datetime) -> None:
+        """See that the ledger takes a commit, by making one.
+
+        Raises:
+            LedgerError: It doesn't; nothing was changed.
+        """
+        with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
+            proof = MetaRow.insert(key="proved_at", value=str(now.timestamp()))
+            proof.on_conflict_replace().execute(self._database)
 
     # --- claiming -------------------------------------------------------------------------
 
@@ -137,7 +165,8 @@ class Ledger:
                 reason=reason,
             ).execute(self._database)
             self.notices.add(notices, now)
-        return self.get(job.job_id)
+            # Read before the commit: afterwards it could be another's lease that comes back.
+            return self.get(job.job_id)
 
     def update(self, job: Job, now: datetime, **changes: Any) -> Job:
         """Change fields of a job without changing its state.
@@ -147,7 +176,7 @@ class Ledger:
         """
         with ledger_faults(self.path), self._database.atomic("IMMEDIATE"):
             self._compare_and_set(job, to_columns({"updated_at": now, **changes}))
-        return self.get(job.job_id)
+            return self.get(job.job_id)
 
     def _compare_and_set(self, job: Job, columns: Mapping[str, Any]) -> None:
         lease = JobRow.lease.is_null() if job.lease is None else JobRow.lease == job.lease
@@ -155,11 +184,13 @@ class Ledger:
         if query.execute(self._database) != 1:
             raise LeaseLost(f"Job {job.job_id} was changed by somebody else; this attempt ends without a trace.")
 
-    def lease_next(self, lease: str, now: datetime) -> Job | None:
-        """Give the oldest pending job whose time has come to a worker, counting the attempt before any work."""
-        ready = JobRow.not_before_at.is_null() | (JobRow.not_before_at <= now.timestamp())
-        query = JobRow.select().where(JobRow.state == State.PENDING, JobRow.request.is_null(), ready)
-        while job := self._first(query.order_by(JobRow.seq)):
+    def lease_next(self, lease: str, now: datetime, longest_wait_s: float = math.inf) -> Job | None:
+        """Give the oldest pending job whose time has come to a worker, counting the attempt before any work.
+
+        Args:
+            longest_wait_s: No job is told to wait longer; one that seems to waits for a clock that was set back.
+        """
+        while job := self.next_due(now, longest_wait_s):
             with contextlib.suppress(LeaseLost):  # another worker was first: take the next
                 return self.apply(
                     job,
@@ -173,6 +204,12 @@ class Ledger:
                     started_at=job.started_at or now,
                 )
         return None
+
+    def next_due(self, now: datetime, longest_wait_s: float = math.inf) -> Job | None:
+        """Return the job that `lease_next` would lease."""
+        ready = is_due(JobRow.not_before_at, now, longest_wait_s)
+        query = JobRow.select().where(JobRow.state == State.PENDING, JobRow.request.is_null(), ready)
+        return self._first(query.order_by(JobRow.seq))
 
     def forget(self, job: Job) -> None:
         """Remove a job, its history and its notices; its files are the caller's affair."""
@@ -250,7 +287,7 @@ class Ledger:
         """Return how many jobs are in each state."""
         query = JobRow.select(JobRow.state, fn.COUNT("*").alias("number")).group_by(JobRow.state).dicts()
         with ledger_faults(self.path):
-            found = {State(row["state"]): row["number"] for row in query.execute(self._database)}
+            found = {row["state"]: row["number"] for row in query.execute(self._database)}
         return {state: found.get(state, 0) for state in State}
 
     def history(self, job: Job) -> list[dict[str, Any]]:
@@ -263,8 +300,7 @@ class Ledger:
         return next(iter(self._all(query.limit(1))), None)
 
     def _all(self, query: Any) -> list[Job]:
-        with ledger_faults(self.path):
-            return [to_job(row) for row in query.dicts().execute(self._database)]
+        return fetch(self.path, self._database, query, to_job)
 
 
 _SHOWN = [state for state in State if state is not State.CLAIMING]

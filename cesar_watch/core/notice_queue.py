@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 from peewee import fn
 from playhouse.apsw_ext import APSWDatabase
 
-from cesar_watch.core.database import ledger_faults
+from cesar_watch.core.database import fetch, ledger_faults
 from cesar_watch.core.notice import Notice, NoticeStatus, QueuedNotice
-from cesar_watch.core.tables import NoticeRow, to_queued_notice
+from cesar_watch.core.tables import NoticeRow, is_due, to_queued_notice
 
 
 class NoticeQueue:
@@ -28,9 +29,9 @@ class NoticeQueue:
             row = {**vars(notice), "status": NoticeStatus.PENDING, "created_at": now.timestamp()}
             NoticeRow.insert(row).on_conflict_ignore().execute(self._database)
 
-    def due(self, now: datetime) -> QueuedNotice | None:
-        """Return the oldest notice whose time has come."""
-        ready = NoticeRow.not_before_at.is_null() | (NoticeRow.not_before_at <= now.timestamp())
+    def due(self, now: datetime, longest_wait_s: float = math.inf) -> QueuedNotice | None:
+        """Return the oldest notice whose time has come; `longest_wait_s` as for `Ledger.lease_next`."""
+        ready = is_due(NoticeRow.not_before_at, now, longest_wait_s)
         query = NoticeRow.select().where(NoticeRow.status == NoticeStatus.PENDING, ready).order_by(NoticeRow.number)
         return next(iter(self._all(query.limit(1))), None)
 
@@ -73,5 +74,4 @@ class NoticeQueue:
             query.execute(self._database)
 
     def _all(self, query: Any) -> list[QueuedNotice]:
-        with ledger_faults(self._path):
-            return [to_queued_notice(row) for row in query.dicts().execute(self._database)]
+        return fetch(self._path, self._database, query, to_queued_notice)

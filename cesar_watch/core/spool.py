@@ -31,6 +31,9 @@ from cesar_watch.core.job import Job
 MARKER = ".cesar-watch"
 ROOMS = ("inbox", "processing", "outbox", "archive", "failed", "duplicates")
 
+PROBE_BYTES = 4096
+"""A disk that takes no single block more is full, though an empty file may still fit into it."""
+
 
 @dataclass(frozen=True)
 class Spool:
@@ -89,31 +92,71 @@ class Spool:
                 reason="spool_changed",
             )
 
+    def holds(self, path: Path) -> bool:
+        """Whether something lies at `path`; a link that leads nowhere does.
+
+        Raises:
+            SpoolError: Nothing can be seen there, but the spool itself can't be seen either: that proves nothing.
+        """
+        if os.path.lexists(path):
+            return True
+        self.check()
+        return False
+
     def prove_one_mount(self) -> None:
-        """Rename a file through all rooms, since equal device numbers prove nothing (bind mounts).
+        """Take away what a killed proof left, and see that the rooms can be worked in.
+
+        Only at the start, right after the marker was read, while no other thread may be proving.
 
         Raises:
             SpoolError: A room is missing, not writable, or on another mount. No file of ours stays.
         """
-        rooms = [self.root / room for room in ROOMS]
-        # Named after the instance, so that what a killed start left is found, and nobody else's is touched.
-        probe = rooms[0] / f"{TEMPORARY_PREFIX}probe-{self.instance}"
-        where = probe
         try:
-            self.processing.mkdir(exist_ok=True)
-            sync_dir(self.processing.parent)
-            for room in rooms:
-                (room / probe.name).unlink(missing_ok=True)
-            probe.touch(exist_ok=False)
+            for room in self._rooms:
+                for left in room.glob(f"{self._probe_prefix}*"):
+                    left.unlink(missing_ok=True)
+        except OSError as fault:
+            raise self._explain(fault) from None
+        self._pass_through_rooms()
+
+    def prove(self) -> None:
+        """See that the spool is there, and that all its rooms can be worked in. Any thread may call it, at any time.
+
+        Raises:
+            SpoolError: As `check`; or a room is missing, not writable, full, or on another mount. No file of ours
+                stays, unless the disk refuses even its removal; then the next start takes it away.
+        """
+        self.check()
+        self._pass_through_rooms()
+
+    def _pass_through_rooms(self) -> None:
+        """Write a file and rename it through all rooms and this instance's own folder, which is made if it is missing.
+
+        Nothing less will do: equal device numbers prove nothing (bind mounts), nor do free blocks (quotas).
+        """
+        rooms = self._rooms
+        name = f"{self._probe_prefix}{secrets.token_hex(8)}"
+        where = rooms[0] / name
+        try:
+            make_dirs(self.processing, below=self.processing.parent)
+            _write_durably(where, b"\0" * PROBE_BYTES)
             for room in [*rooms[1:], rooms[0]]:
-                target = room / probe.name
-                self.rename(where, target)
-                where = target
+                self.rename(where, room / name)
+                where = room / name
         except OSError as fault:
             raise self._explain(fault) from None
         finally:
             with contextlib.suppress(OSError):
                 where.unlink(missing_ok=True)
+
+    @property
+    def _rooms(self) -> list[Path]:
+        return [*(self.root / room for room in ROOMS), self.processing]
+
+    @property
+    def _probe_prefix(self) -> str:
+        # Named after the instance, so that what a killed proof left is found, and nobody else's is touched.
+        return f"{TEMPORARY_PREFIX}probe-{self.instance}"
 
     def _explain(self, fault: OSError) -> SpoolError:
         if fault.errno == errno.EXDEV:
@@ -151,6 +194,13 @@ class Spool:
     def move(self, source: Path, target: Path) -> None:
         """Move durably between rooms; FileExistsError leaves both names untouched."""
         move(source, target, rename=self.rename)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("xb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _numbered(path: Path) -> Iterator[Path]:

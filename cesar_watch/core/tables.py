@@ -13,6 +13,7 @@ from typing import Any
 from peewee import (
     AutoField,
     BlobField,
+    Expression,
     FloatField,
     IntegerField,
     Model,
@@ -22,7 +23,7 @@ from peewee import (
 from cesar_watch.core.job import Failure, FileIdentity, Job, Request, State
 from cesar_watch.core.notice import Notice, NoticeStatus, QueuedNotice
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x43535257
 """Written into the SQLite header, so that a foreign database is told from ours."""
 
@@ -56,6 +57,7 @@ class JobRow(Model):
     sha256 = TextField(null=True, index=True)
     options = TextField()
     attempts = IntegerField(default=0)
+    interruptions = IntegerField(default=0)
     lease = TextField(null=True)
     request = TextField(null=True, index=True)
     not_before_at = FloatField(null=True)
@@ -72,6 +74,7 @@ class JobRow(Model):
     rtf = FloatField(null=True)
     quality = TextField(null=True)
     outputs = TextField(default="[]")
+    outputs_sha256 = TextField(default="{}")
     error_reason = TextField(null=True)
     error_message = TextField(null=True)
 
@@ -121,9 +124,19 @@ class NoticeRow(Model):
 TABLES = (MetaRow, JobRow, TransitionRow, NoticeRow)
 _TIMES = ("not_before_at", "created_at", "started_at", "updated_at", "completed_at", "estimated_completion_at")
 _UNCHANGED = (
-    *("seq", "job_id", "base", "sha256", "attempts", "lease", "progress", "message"),
+    *("seq", "job_id", "base", "sha256", "attempts", "interruptions", "lease", "progress", "message"),
     *("duration_s", "language", "language_probability", "rtf"),
 )
+
+
+def is_due(not_before_at: FloatField, now: datetime, longest_wait_s: float) -> Expression:
+    """Return the condition that a row need not wait any longer, by the wall clock.
+
+    A time further off than `longest_wait_s` was written before somebody set the clock back; it counts as come,
+    since the wait it stood for can't be told any more.
+    """
+    latest = now.timestamp() + longest_wait_s
+    return not_before_at.is_null() | (not_before_at <= now.timestamp()) | (not_before_at > latest)
 
 
 def to_job(row: Mapping[str, Any]) -> Job:
@@ -143,6 +156,7 @@ def to_job(row: Mapping[str, Any]) -> Job:
         request=Request(row["request"]) if row["request"] else None,
         quality=json.loads(row["quality"]) if row["quality"] else None,
         outputs=json.loads(row["outputs"]),
+        outputs_sha256=json.loads(row["outputs_sha256"]),
         error=Failure(row["error_reason"], row["error_message"] or "") if row["error_reason"] else None,
     )
 
@@ -163,7 +177,7 @@ def to_columns(changes: Mapping[str, Any]) -> dict[str, Any]:
             columns |= {"size_bytes": value.size_bytes, "mtime_ns": value.mtime_ns}
         elif key in _TIMES:
             columns[key] = value.timestamp() if value else None
-        elif key in ("options", "outputs", "quality"):
+        elif key in ("options", "outputs", "outputs_sha256", "quality"):
             columns[key] = None if value is None else json.dumps(value)
         elif key in JobRow._meta.fields:  # peewee's own name for the table's columns
             columns[key] = value

@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 SIDECAR_ENDING = "status.json"
@@ -59,11 +59,24 @@ def is_taken(folder: Path, base: str, formats: Iterable[str]) -> bool:
     Raises:
         OSError: The folder is there but can't be read.
     """
-    wanted = {base_key(output_name(base, ending)) for ending in (*formats, SIDECAR_ENDING)}
+    return collides(base, formats, taken_keys(folder))
+
+
+def taken_keys(folder: Path) -> set[str]:
+    """Return the keys of all names in the folder, which need not be there.
+
+    Raises:
+        OSError: The folder is there but can't be read.
+    """
     try:
-        return any(base_key(entry) in wanted for entry in os.listdir(folder))
+        return {base_key(entry) for entry in os.listdir(folder)}
     except FileNotFoundError:
-        return False
+        return set()
+
+
+def collides(base: str, formats: Iterable[str], taken: Container[str]) -> bool:
+    """Say whether any output or the sidecar of `base` has one of the keys that are taken."""
+    return any(base_key(output_name(base, ending)) in taken for ending in (*formats, SIDECAR_ENDING))
 
 
 def _portable(text: str, room_bytes: int) -> str:

@@ -5,6 +5,7 @@ The sidecar is not written here: it is the commit marker, and its writer comes l
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from cesar_watch.delivery.formats import render
 from cesar_watch.delivery.names import output_name
 
 
-def publish(spool: Spool, job: Job, transcript: Transcript) -> list[str]:
-    """Make all outputs of a job appear, and return their names in the order of the job's formats.
+def publish(spool: Spool, job: Job, transcript: Transcript) -> dict[str, str]:
+    """Make all outputs of a job appear; return name and SHA-256 of each, in the order of the job's formats.
 
     Survives a power cut after return. Equal content in place counts as done, so that a repeat after a
     crash is harmless.
@@ -38,7 +39,7 @@ def publish(spool: Spool, job: Job, transcript: Transcript) -> list[str]:
     make_dirs(folder, below=spool.outbox)
     for target, content in contents.items():
         write_new(target, content, staging=spool.job_dir(job.job_id), rename=spool.rename)
-    return [target.name for target in contents]
+    return {target.name: hashlib.sha256(content).hexdigest() for target, content in contents.items()}
 
 
 def _holds_other(target: Path, content: bytes) -> bool:

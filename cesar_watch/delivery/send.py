@@ -24,6 +24,9 @@ from cesar_watch.core.errors import AttemptError, ConfigError
 # By path, so that it runs from a checkout too; -P keeps this room's modules out of the child's imports.
 _CHILD = [sys.executable, "-P", str(Path(__file__).with_name("send_main.py"))]
 
+DEADLINE_S = 20.0
+"""A graceful stop of the service waits for the message that is being sent, and must end within 30 s."""
+
 _INVALID_URL = 2
 """The child's exit status for a URL that apprise doesn't understand."""
 
@@ -35,7 +38,9 @@ _SECRET_CHARACTERS = 4
 """Shorter parts of a URL are too common in ordinary text to be taken for secrets."""
 
 
-def send(channel: NotifySettings, title: str, body: str, attach: Path | None, *, deadline_s: float = 30.0) -> None:
+def send(
+    channel: NotifySettings, title: str, body: str, attach: Path | None, *, deadline_s: float = DEADLINE_S
+) -> None:
     """Send a message, or raise; returns or raises within the deadline. For the delivery thread: it blocks.
 
     An attachment that is gone is left out.
@@ -63,7 +68,7 @@ def send(channel: NotifySettings, title: str, body: str, attach: Path | None, *,
         )
 
 
-def check_channel(url: str, *, deadline_s: float = 30.0) -> None:
+def check_channel(url: str, *, deadline_s: float = DEADLINE_S) -> None:
     """See that apprise understands a channel's URL; nothing is sent.
 
     Raises:

@@ -25,16 +25,18 @@ def sidecar_path(spool: Spool, job: Job) -> Path:
     return spool.output_dir(job) / f"{job.base}.status.json"
 
 
-def sidecar(job: Job, *, source: bytes | None = None) -> dict[str, Any]:
+def sidecar(job: Job, *, source: bytes | None = None, instance: str | None = None) -> dict[str, Any]:
     """Return the sidecar's fields, in the order in which they are written.
 
     Args:
         source: Where the recording is to be found, relative to the root, if not at `job.source`: the
             final sidecar is written before the recording is archived.
+        instance: Whose job it is; told only in the file, since several instances may share an outbox.
     """
     return {
         "schema": SCHEMA,
         "job_id": job.job_id,
+        **({} if instance is None else {"instance": instance}),
         "status": job.state.shown,
         "progress": round(min(max(job.progress, 0.0), 100.0)),
         "message": job.message,
@@ -51,6 +53,7 @@ def sidecar(job: Job, *, source: bytes | None = None) -> dict[str, Any]:
         "model": job.options.get("engine", {}).get("model"),
         "options": job.options,
         "outputs": job.outputs,
+        "outputs_sha256": job.outputs_sha256,
         "rtf": job.rtf,
         "quality": job.quality,
         "error": {"reason": job.error.reason, "message": job.error.message} if job.error else None,
@@ -69,7 +72,8 @@ def write_sidecar(spool: Spool, job: Job, *, source: bytes | None = None) -> Non
     """
     target = sidecar_path(spool, job)
     # "replace": an error message may quote a path that isn't UTF-8, and such text can't be encoded.
-    content = (json.dumps(sidecar(job, source=source), ensure_ascii=False, indent=2) + "\n").encode("utf-8", "replace")
+    fields = sidecar(job, source=source, instance=spool.instance)
+    content = (json.dumps(fields, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "replace")
     folder = spool.job_dir(job.job_id)
     staging = folder if folder.is_dir() else spool.processing
     if not os.path.lexists(target):
@@ -104,8 +108,10 @@ def _source(job: Job, path: bytes) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": job.display_name}
     if job.display_name.encode() != job.name:
         fields["name_b64"] = base64.b64encode(job.name).decode()
+    fields["path"] = path.decode("utf-8", "replace")
+    if fields["path"].encode() != path:
+        fields["path_b64"] = base64.b64encode(path).decode()
     return fields | {
-        "path": path.decode("utf-8", "replace"),
         "size_bytes": job.identity.size_bytes,
         "sha256": job.sha256,
     }

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import make_dirs
-from cesar_watch.core.errors import AttemptError, CesarError, folder_fault
+from cesar_watch.core.errors import AttemptError, CesarError, SpoolError, folder_fault
 from cesar_watch.core.job import Event, FileIdentity, Job, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.spool import Spool
@@ -31,6 +31,8 @@ from cesar_watch.intake.scan import Candidate
 
 _BUSY = {errno.EBUSY, errno.ETXTBSY, errno.EAGAIN}
 """What a rename says of a file that a Windows or Samba client holds open."""
+_REFUSED = {errno.EPERM, errno.EACCES}
+"""What a rename says of an immutable file, or one in somebody else's sticky folder; and of rooms that are not ours."""
 _NOT_THE_FILES_FAULT = {errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
 """What an open says when the share is gone or this process has no file handle left."""
 
@@ -54,7 +56,7 @@ def claim(
         The pending job; None when the file is gone, because its sender or another instance took it.
 
     Raises:
-        AttemptError: The file is busy, changed since it was looked at, or not readable: try again later.
+        AttemptError: The file is busy, changed since it was looked at, not readable or not movable: try again later.
             It still lies in the inbox and nothing remembers it.
         SpoolError: A room can't be written. The recording is in the inbox and forgotten, or in its job folder with a
             `claiming` row, which recovery finishes.
@@ -67,11 +69,12 @@ def claim(
         make_dirs(target.parent, below=spool.processing)
         spool.move(candidate.path, target)
     except (OSError, AttemptError) as fault:
-        if not os.path.lexists(target):
+        # While the share is away, this raises: recovery will find out where the recording is.
+        if not spool.holds(target):
             _undo(ledger, job, target.parent)
-        if isinstance(fault, FileNotFoundError):
+        if isinstance(fault, FileNotFoundError) and not os.path.lexists(candidate.path):
             return None
-        raise _judged(candidate, fault) from None
+        raise _judged(candidate, spool, fault) from None
     claimed: dict[str, Any] = {
         "source": intent.moving_to,
         "moving_to": None,
@@ -124,11 +127,23 @@ def _undo(ledger: Ledger, job: Job, folder: Path) -> None:
     ledger.withdraw(job)
 
 
-def _judged(candidate: Candidate, fault: OSError | AttemptError) -> CesarError:
+def _judged(candidate: Candidate, spool: Spool, fault: OSError | AttemptError) -> CesarError:
     """Return the error to raise: this file's, to be tried again, or the spool's."""
     if isinstance(fault, AttemptError):
         return fault
-    return _busy(candidate, fault) if fault.errno in _BUSY else folder_fault(fault)
+    if fault.errno in _BUSY:
+        return _busy(candidate, fault)
+    if fault.errno not in _REFUSED:
+        return folder_fault(fault)
+    try:
+        spool.prove()
+    except SpoolError as systemic:
+        return systemic
+    return AttemptError(
+        f"{candidate.name.decode('utf-8', 'replace')} can't be moved out of the inbox ({fault.strerror}), though other "
+        "files can: see who owns it and its folder, and whether it is immutable (lsattr).",
+        reason="not_movable",
+    )
 
 
 def _busy(candidate: Candidate, fault: OSError) -> AttemptError:

@@ -1,137 +1,182 @@
-"""Make rows for what the folders hold and the ledger does not know, because it was lost or deleted.
+"""Make the ledger know what the folders hold and it does not: because it is new, was lost, or is older than they are.
 
-Folders tell which recordings are claimed, sidecars tell the rest. Finished work is recognised and not redone.
+Folders tell which recordings are claimed, sidecars tell the rest. Finished work is recognised and not redone;
+work that was under way goes on behind its checkpoint. All that is found is committed at once, so that a death
+half-way changes nothing. On an ordinary start only names are compared, and nothing unknown is found.
 """
 
 from __future__ import annotations
 
-import base64
-import itertools
+import dataclasses
 import logging
 import os
-from collections.abc import Iterator
-from datetime import datetime
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from cesar_watch.core.durable import TEMPORARY_PREFIX
-from cesar_watch.core.job import TERMINAL, Event, Failure, FileIdentity, State
-from cesar_watch.core.ledger import Intent
-from cesar_watch.delivery.names import base_key
-from cesar_watch.delivery.sidecar import read_sidecar
-from cesar_watch.service.announce import announce, free_bases
+from cesar_watch.core.durable import sync_filesystem
+from cesar_watch.core.errors import NameTaken
+from cesar_watch.core.humanize import count
+from cesar_watch.core.job import TERMINAL, Job, State
+from cesar_watch.core.rebuild import Place
+from cesar_watch.delivery.names import SIDECAR_ENDING, base_key, collides, output_bases, taken_keys
+from cesar_watch.delivery.sidecar import sidecar, sidecar_path, write_sidecar
 from cesar_watch.service.house import House
+from cesar_watch.service.restored import find_recording, find_resting, finished_job, is_final, live_job
+from cesar_watch.service.told import JOB_ID, Sidecar, read_told, sidecar_place
 
 log = logging.getLogger(__name__)
 
-Sidecar = dict[str, Any]
+Places = dict[str, Place]
 
 
 def adopt_unknown(house: House) -> None:
-    """Adopt job folders without a row; beside a new ledger, finished jobs by their sidecars too."""
-    known = house.ledger.ids(State)
-    orphans = [folder for folder in house.spool.processing.iterdir() if folder.is_dir() and folder.name not in known]
-    if not orphans and not house.ledger.is_new:
+    """Adopt every job of this instance of which folders or sidecars know more than the ledger.
+
+    Raises:
+        OSError, LedgerError: A room can't be read, or the ledger written. The ledger is as it was.
+    """
+    places = house.ledger.rebuild.places()
+    folders = _job_folders(house.spool.processing)
+    sidecars = _unknown_sidecars(house, places)
+    jobs = [*_unknown(house, places, folders, sidecars), *_outdated(house, places, folders)]
+    if not jobs and not house.ledger.rebuild.is_needed:
         return
-    sidecars = _sidecars(house)
-    for folder in orphans:
-        recordings = [path for path in sorted(folder.iterdir()) if not path.name.startswith(TEMPORARY_PREFIX)]
-        if recordings:
-            _adopt_claimed(house, folder.name, recordings[0], sidecars.get(folder.name))
-            known.add(folder.name)
-    if house.ledger.is_new:
-        for job_id, sidecar in sidecars.items():
-            if job_id not in known:
-                _adopt_finished(house, job_id, sidecar)
+    named = _named(house, places, jobs)
+    # What a dead process moved is only now sure to stay where it is, and may be relied on.
+    sync_filesystem(house.spool.root)
+    for job, _ in named:
+        _show(house, job, sidecars.get(job.job_id))
+    house.ledger.rebuild.restore(named, house.clock.now())
+    if named:
+        log.warning("The ledger did not know, or not so far, %s; folders and sidecars told it.", _counted(named))
 
 
-def _sidecars(house: House) -> dict[str, Sidecar]:
-    """Return the sidecars of the outbox by job id; `_path` tells where each was found."""
-    found = {}
-    for path in sorted(house.spool.outbox.rglob("*.status.json")):
-        fields = read_sidecar(path)
-        if fields is not None:
-            found[str(fields["job_id"])] = {**fields, "_path": path}
+def _counted(named: Sequence[tuple[Job, str]]) -> str:
+    numbers = Counter(job.state.shown for job, _ in named)
+    return f"{count(len(named), 'job')} ({', '.join(f'{numbers[state]} {state}' for state in sorted(numbers))})"
+
+
+# --- what there is ----------------------------------------------------------------------------
+
+
+def _job_folders(processing: Path) -> set[str]:
+    with os.scandir(processing) as entries:
+        return {entry.name for entry in entries if re.match(JOB_ID, entry.name) and entry.is_dir()}
+
+
+def _unknown_sidecars(house: House, places: Places) -> dict[str, Sidecar]:
+    """Return this instance's sidecars that lie where no row's would, by job id."""
+    outbox = house.spool.outbox
+    known = {(place.subfolder, place.base) for place in places.values()}
+    found: dict[str, Sidecar] = {}
+    for folder, _, names in os.walk(outbox):
+        for name in sorted(name for name in names if name.endswith(f".{SIDECAR_ENDING}")):
+            path = Path(folder, name)
+            if sidecar_place(path, outbox) in known:
+                continue
+            seen = read_told(path, outbox, house.spool.instance)
+            if seen is not None and seen.told.job_id not in places:
+                found.setdefault(seen.told.job_id, seen)
     return found
 
 
-def _adopt_claimed(house: House, job_id: str, recording: Path, sidecar: Sidecar | None) -> None:
-    """Queue a claimed recording again, under its own id and, where its sidecar tells, its own base."""
-    where = house.spool.relative(recording)
-    intent = Intent(
-        job_id=job_id,
-        name=os.fsencode(recording.name),
-        subfolder=_subfolder(house, sidecar),
-        source=where,
-        moving_to=where,
-        identity=FileIdentity.of(os.lstat(recording)),
-        options=sidecar["options"] if sidecar else house.settings.job_options(),
-    )
-    now = house.clock.now()
-    job = house.ledger.log_intent(intent, _bases(house, intent, sidecar), now)
-    sha256 = sidecar["source"].get("sha256") if sidecar else None
-    job = house.ledger.apply(job, Event.CLAIMED, now, reason="adopted", moving_to=None, sha256=sha256)
-    announce(house, job)
-    log.warning("%s: adopted from %s, which the ledger did not know", job.display_name, recording.parent)
+def _unknown(house: House, places: Places, folders: set[str], sidecars: dict[str, Sidecar]) -> Iterator[Job]:
+    """Yield the jobs that have no row: those whose recording lies in their folder, and finished ones."""
+    live = set()
+    for job_id in folders - places.keys():
+        recording = find_recording(house.spool.job_dir(job_id), sidecars.get(job_id))
+        if recording is not None:
+            live.add(job_id)
+            yield live_job(house, job_id, recording, sidecars.get(job_id))
+    for job_id in sidecars.keys() - live:
+        told = sidecars[job_id]
+        job = finished_job(house, told)
+        if job is not None:
+            yield job
+        else:
+            log.warning("The recording of job %s is not at %s, where its sidecar says.", job_id, told.told.source.path)
 
 
-def _adopt_finished(house: House, job_id: str, sidecar: Sidecar) -> None:
-    """Restore the row of a finished job; a sidecar whose recording rests nowhere is left to `verify`."""
-    state = State(sidecar["status"])
-    if state not in TERMINAL:
+def _outdated(house: House, places: Places, folders: set[str]) -> Iterator[Job]:
+    """Yield the jobs that went further than their rows tell, as when the ledger's last commits were lost.
+
+    Of the many that wait, only those are looked at whose folder is gone.
+    """
+    for job_id, place in places.items():
+        has_folder = job_id in folders
+        if (place.state in TERMINAL and not has_folder) or (place.state is State.PENDING and has_folder):
+            continue
+        job = house.ledger.get(job_id)
+        whereabouts = [where for where in (job.source, job.moving_to) if where is not None]
+        if any(os.path.lexists(house.spool.absolute(where)) for where in whereabouts):
+            continue
+        further = _further(house, job)
+        if further is not None:
+            yield dataclasses.replace(further, seq=job.seq, subfolder=job.subfolder, base=job.base)
+
+
+def _further(house: House, job: Job) -> Job | None:
+    """Return a job that is not where its row says as its sidecar and its folder have it, if they do."""
+    told = read_told(sidecar_path(house.spool, job), house.spool.outbox, house.spool.instance)
+    if told is not None and told.told.job_id != job.job_id:
+        told = None
+    folder = house.spool.job_dir(job.job_id)
+    recording = find_recording(folder, told) if folder.is_dir() else None
+    if recording is not None:
+        return live_job(house, job.job_id, recording, told)
+    return finished_job(house, told) if told and is_final(told) and find_resting(house, told) else None
+
+
+# --- how it is taken up -----------------------------------------------------------------------
+
+
+def _named(house: House, places: Places, jobs: list[Job]) -> list[tuple[Job, str]]:
+    """Return the jobs in the order of their claims, each with an output base that nobody else has, and its key.
+
+    The sidecars' seconds do not tell jobs claimed together apart; the inode's last change, our own move, does not
+    either once it was copied, but then nothing does.
+    """
+    reserved = {(place.subfolder, place.base_key) for place in places.values()}
+    in_outbox: dict[bytes, set[str]] = {}
+    named = []
+    for found in sorted(jobs, key=lambda job: not job.base):  # those that have a base first
+        job, key = found, places[found.job_id].base_key if found.seq else base_key(found.base)
+        if not job.seq and (not job.base or (job.subfolder, key) in reserved):
+            if job.state in TERMINAL:
+                log.warning("Job %s is passed over: another has its name %s in the outbox.", job.job_id, job.base)
+                continue
+            if job.subfolder not in in_outbox:
+                in_outbox[job.subfolder] = taken_keys(house.spool.output_dir(job))
+            base = _free_base(job, reserved, in_outbox[job.subfolder])
+            job, key = dataclasses.replace(job, base=base), base_key(base)
+        reserved.add((job.subfolder, key))
+        named.append((job, key))
+    return sorted(named, key=lambda pair: _claimed(house, pair[0]))
+
+
+def _free_base(job: Job, reserved: set[tuple[bytes, str]], in_outbox: set[str]) -> str:
+    formats = job.options["output"]["formats"]
+    bases = (base for base in output_bases(job.name) if (job.subfolder, base_key(base)) not in reserved)
+    return next(base for base in bases if not collides(base, formats, in_outbox))
+
+
+def _claimed(house: House, job: Job) -> tuple[float, int]:
+    try:
+        moved_ns = os.lstat(job.source_path(house.spool.root)).st_ctime_ns
+    except FileNotFoundError:
+        moved_ns = 0
+    return job.created_at.timestamp(), moved_ns
+
+
+def _show(house: House, job: Job, told: Sidecar | None) -> None:
+    """Let a waiting job's sidecar say so, where it says anything else; those of the others are as they should be."""
+    if job.state is not State.PENDING:
         return
-    told = sidecar["source"]
-    name = base64.b64decode(told["name_b64"]) if "name_b64" in told else os.fsencode(told["name"])
-    source = os.path.join(os.fsencode(os.path.dirname(told["path"])), name)
-    path = house.spool.absolute(source)
-    if not path.exists():
-        path = house.spool.root / told["path"]
-    if not path.exists():
-        log.warning("%s tells of a recording at %s that is not there", sidecar["_path"], path)
-        return
-    intent = Intent(
-        job_id=job_id,
-        name=name,
-        subfolder=_subfolder(house, sidecar),
-        source=house.spool.relative(path),
-        moving_to=house.spool.relative(path),
-        identity=FileIdentity.of(os.lstat(path)),
-        options=sidecar["options"],
-    )
-    house.ledger.log_intent(
-        intent,
-        _bases(house, intent, sidecar),
-        _time(sidecar["created_at"]) or house.clock.now(),
-        state=state,
-        moving_to=None,
-        **{key: sidecar[key] for key in _AS_TOLD},
-        **{key: _time(sidecar[key]) for key in ("started_at", "updated_at", "completed_at")},
-        sha256=told["sha256"],
-        error=Failure(**sidecar["error"]) if sidecar["error"] else None,
-    )
-
-
-_AS_TOLD = (
-    *("attempts", "progress", "message", "outputs"),
-    *("duration_s", "language", "language_probability", "rtf", "quality"),
-)
-
-
-def _subfolder(house: House, sidecar: Sidecar | None) -> bytes:
-    if sidecar is None:
-        return b""
-    relative = sidecar["_path"].parent.relative_to(house.spool.outbox)
-    return b"" if relative == Path() else os.fsencode(relative)
-
-
-def _bases(house: House, intent: Intent, sidecar: Sidecar | None) -> Iterator[tuple[str, str]]:
-    """Yield the base that the sidecar bears, then free ones."""
-    kept = [sidecar["_path"].name.removesuffix(".status.json")] if sidecar else []
-    formats = intent.options["output"]["formats"]
-    return itertools.chain(
-        ((base, base_key(base)) for base in kept), free_bases(house.spool, intent.name, intent.subfolder, formats)
-    )
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+    instance = house.spool.instance
+    if told is None or {**told.fields, "instance": instance} != sidecar(job, instance=instance):
+        try:
+            write_sidecar(house.spool, job)
+        except NameTaken as fault:
+            log.warning("%s: %s", job.display_name, fault)  # its attempt finds another name

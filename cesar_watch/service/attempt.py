@@ -13,14 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-from cesar_watch.core.backoff import backoff_s
-from cesar_watch.core.errors import AttemptError, CesarError, Kind, LeaseLost, RecordingError, folder_fault
+from cesar_watch.core.errors import AttemptError, CesarError, Kind, LeaseLost, RecordingError, SpoolError, folder_fault
 from cesar_watch.core.humanize import duration
 from cesar_watch.core.job import Event, Failure, FileIdentity, Job, Request, State
 from cesar_watch.core.transcript import Transcript
-from cesar_watch.service import endings
+from cesar_watch.service import endings, retrying
 from cesar_watch.service.announce import announce
 from cesar_watch.service.house import House
 from cesar_watch.service.pace import Pace
@@ -56,14 +54,25 @@ class Attempt:
 
     Args:
         beat: Called whenever the attempt shows that it is alive.
+        going_on: Called after each window that has become durable.
     """
 
-    def __init__(self, house: House, engine: Engine, job: Job, *, stop: Stop, beat: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        house: House,
+        engine: Engine,
+        job: Job,
+        *,
+        stop: Stop,
+        beat: Callable[[], None],
+        going_on: Callable[[], None],
+    ) -> None:
         self._house = house
         self._engine = engine
         self._job = job
         self._stop = stop
         self._beat = beat
+        self._going_on = going_on
         self._timeout_s = house.settings.engine.timeout_s
         started_s = house.clock.monotonic_s()
         usual_rtf = house.ledger.usual_rtf(job.options["engine"].get("model", ""))
@@ -85,7 +94,7 @@ class Attempt:
         except CancelAsked:
             return endings.cancel(self._house, self._fresh())
         except StopAsked:
-            return release(self._house, self._fresh(), "stopped")
+            return retrying.release(self._house, self._fresh(), "stopped")
         except LeaseLost:
             raise
         except CesarError as fault:
@@ -100,7 +109,15 @@ class Attempt:
             return self._failed(AttemptError(message, reason="internal"))
 
     def _fresh(self) -> Job:
-        return self._house.ledger.get(self._job.job_id)
+        """Return the job as it stands now, with what people asked for meanwhile.
+
+        Raises:
+            LeaseLost: It is somebody else's by now.
+        """
+        job = self._house.ledger.get(self._job.job_id)
+        if job.lease != self._job.lease:
+            raise LeaseLost(f"Job {job.job_id} was taken over; this attempt ends without a trace.")
+        return job
 
     def _transcribed(self) -> tuple[Job, Transcript]:
         source = self._job.source_path(self._house.spool.root)
@@ -173,10 +190,7 @@ class Attempt:
                 "use a smaller model.",
                 reason="timeout",
             )
-        current = self._fresh()
-        if current.lease != self._job.lease:
-            raise LeaseLost(f"Job {self._job.job_id} was taken over.")
-        if current.request is Request.CANCEL:
+        if self._fresh().request is Request.CANCEL:
             raise CancelAsked
         if now_s - self._heartbeat_s >= HEARTBEAT_S:
             self._heartbeat_s = now_s
@@ -185,10 +199,11 @@ class Attempt:
             self._write_sidecar()
 
     def _progress(self, progress: Progress) -> None:
-        """Store how far the work is. A durable window pays for the attempts before it.
+        """Store how far the work is. A durable window pays for the attempts and interruptions before it.
 
         So only attempts in a row without a single new window use a recording's attempts up.
         """
+        paid = {"attempts": 1, "interruptions": 0} if progress.windows > self._windows_before else {}
         now_s, now = self._house.clock.monotonic_s(), self._house.clock.now()
         self._pace.seen(progress.done_s, now_s)
         remaining_s = self._pace.remaining_s(progress.done_s, progress.declared_s)
@@ -198,8 +213,10 @@ class Attempt:
             progress=self._pace.percent(progress.done_s, progress.declared_s),
             estimated_completion_at=None if remaining_s is None else now + timedelta(seconds=remaining_s),
             duration_s=progress.declared_s,
-            attempts=1 if progress.windows > self._windows_before else self._job.attempts,
+            **paid,
         )
+        if paid:
+            self._going_on()
         self._sidecar_is_stale = True
         if self._stop.since_s is not None:
             raise StopAsked
@@ -210,45 +227,21 @@ class Attempt:
         self._sidecar_is_stale = False
 
     def _failed(self, fault: CesarError) -> Job:
+        try:
+            self._house.spool.check()
+        except SpoolError as gone:
+            # Nothing that goes wrong while the share is away is the recording's fault, whatever it looks like.
+            fault = gone
         job = self._fresh()
         if fault.kind is Kind.SYSTEMIC:
-            release(self._house, job, fault.reason)
+            # An ending that has begun is finished by recovery: its recording may have moved already.
+            if job.state is State.PROCESSING and job.moving_to is None:
+                retrying.release(self._house, job, fault.reason)
             raise fault
         failure = Failure(fault.reason, str(fault))
         if fault.kind is Kind.PERMANENT:
             return endings.give_up(self._house, job, failure)
-        return try_later(self._house, job, failure)
-
-
-def release(house: House, job: Job, reason: str) -> Job:
-    """Queue a job again without counting the attempt."""
-    return _queue_again(house, job, Event.RELEASED, reason, attempts=max(0, job.attempts - 1))
-
-
-def try_later(house: House, job: Job, failure: Failure) -> Job:
-    """Queue a job again after a wait, or give it up when its attempts are used up."""
-    retry = house.settings.retry
-    if job.attempts >= retry.max_attempts:
-        return endings.give_up(house, job, failure)
-    wait = timedelta(seconds=backoff_s(job.attempts, retry))
-    log.warning("%s: %s Next attempt in %s.", job.display_name, failure.message, duration(wait.total_seconds()))
-    return _queue_again(
-        house,
-        job,
-        Event.RETRY_LATER,
-        failure.reason,
-        not_before_at=house.clock.now() + wait,
-        error=failure,
-        message=failure.message,
-    )
-
-
-def _queue_again(house: House, job: Job, event: Event, reason: str, **changes: Any) -> Job:
-    assert job.state in (State.PROCESSING, State.TRANSCRIBED)
-    done = house.ledger.apply(
-        job, event, house.clock.now(), reason=reason, lease=None, estimated_completion_at=None, **changes
-    )
-    return announce(house, done)
+        return retrying.try_later(self._house, job, failure)
 
 
 def _see_unchanged(source: Path, identity: FileIdentity) -> None:

@@ -45,9 +45,7 @@ def complete(house: House, job: Job, transcript: Transcript) -> Job:
         OSError, SpoolError: A room can't be written. Repeating the call after any crash or error goes on.
     """
     job = _publish(house, job, transcript)
-    now = house.clock.now()
-    took_s = (now - (job.started_at or now)).total_seconds()
-    job = house.ledger.update(job, now, message=_summary(job, transcript, took_s))
+    job = house.ledger.update(job, house.clock.now(), message=_summary(job, transcript))
     done = _rest(house, job, "archive", Event.PUBLISHED, text=transcript.text)
     log.info("%s: %s", done.display_name, done.message)
     return done
@@ -80,11 +78,11 @@ def requeue(house: House, job: Job) -> Job:
     spool, ledger = house.spool, house.ledger
     resting = job.source_path(spool.root)
     target = spool.job_dir(job.job_id) / os.fsdecode(job.name)
-    if resting.exists():
+    if spool.holds(resting):
         make_dirs(target.parent, below=spool.processing)
         job = ledger.update(job, house.clock.now(), moving_to=spool.relative(target))
         spool.move(resting, target)
-    elif not target.exists():
+    elif not spool.holds(target):
         raise UsageError(
             f"The recording of job {job.job_id} is no longer at {resting}: drop it into the inbox again.",
             reason="source_missing",
@@ -99,6 +97,7 @@ def requeue(house: House, job: Job) -> Job:
         moving_to=None,
         lease=None,
         attempts=0,
+        interruptions=0,
         not_before_at=None,
         error=None,
         message="",
@@ -106,6 +105,7 @@ def requeue(house: House, job: Job) -> Job:
         completed_at=None,
         request=None,
         outputs=[],
+        outputs_sha256={},
     )
     remove_reason(resting)
     return announce(house, done)
@@ -122,9 +122,9 @@ def delete(house: House, job: Job, *, recording: bool) -> None:
             f"Job {job.job_id} is {job.state.shown}: cancel it first, then delete it.", reason="not_finished"
         )
     folder = house.spool.output_dir(job)
+    withdraw(house, job)  # first: whoever sees it may rely on the outputs
     for name in job.outputs:
         (folder / name).unlink(missing_ok=True)
-    withdraw(house, job)
     if folder.is_dir():
         sync_dir(folder)
     if recording:
@@ -133,6 +133,7 @@ def delete(house: House, job: Job, *, recording: bool) -> None:
         source.unlink(missing_ok=True)
         if source.parent.is_dir():
             sync_dir(source.parent)
+    house.spool.check()  # on a share that is away, there was nothing to remove
     # Last, so that a power cut brings no file back that nothing knows of.
     house.ledger.forget(job)
 
@@ -141,10 +142,12 @@ def _publish(house: House, job: Job, transcript: Transcript) -> Job:
     """Write the outputs, under another base when somebody's file has taken the reserved one."""
     while True:
         try:
-            outputs = publish(house.spool, job, transcript)
-            job = house.ledger.update(job, house.clock.now(), outputs=outputs)
-            # Written here to find out, before anything rests, whether the sidecar's name is ours.
-            write_sidecar(house.spool, job)
+            hashes = publish(house.spool, job, transcript)
+            job = house.ledger.update(job, house.clock.now(), outputs=list(hashes), outputs_sha256=hashes)
+            if job.moving_to is None:
+                # Written here to find out, before anything rests, whether the sidecar's name is ours; an ending that
+                # was under way has found out, and its sidecar may have its final state already.
+                write_sidecar(house.spool, job)
             return job
         except NameTaken as fault:
             job = rebase(house, job, fault)
@@ -162,7 +165,8 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
             ending |= {"progress": 100.0, "error": None}
         final = dataclasses.replace(job, state=advance(job.state, event), **ending)
         try:
-            if room == "failed" and final.error:
+            # Where the recording is gone there is nothing to lie beside, nor perhaps a folder: the sidecar tells.
+            if room == "failed" and final.error and source != target:
                 write_reason(spool, final, target, final.error)
             _write_final_sidecar(house, final)
             if source != target:
@@ -183,7 +187,8 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
         reason=final.error.reason if final.error else None,
         **ending,
     )
-    remove_job_dir(spool.job_dir(job.job_id))
+    with contextlib.suppress(OSError):  # the ending stands; what is left of the folder goes at the next start
+        remove_job_dir(spool.job_dir(job.job_id))
     return done
 
 
@@ -193,7 +198,7 @@ def _resting_place(house: House, job: Job, room: str) -> tuple[Job, Path]:
     source = job.source_path(spool.root)
     if job.moving_to is not None and _is_free_or_same(spool.absolute(job.moving_to), source):
         return job, spool.absolute(job.moving_to)
-    if not os.path.lexists(source):
+    if not spool.holds(source):
         return job, source
     target = spool.resting_place(room, job, companion=reason_path if room == "failed" else None)
     return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(target)), target
@@ -203,7 +208,7 @@ def _move(spool: Spool, source: Path, target: Path) -> None:
     """Move a recording to its resting place, or finish what an earlier life began; a vanished one moves nowhere."""
     if os.path.lexists(source):
         spool.move(source, target)
-    elif os.path.lexists(target):
+    elif spool.holds(target):
         finish_move(source, target)
 
 
@@ -228,11 +233,16 @@ def _notices(house: House, final: Job, text: str) -> Sequence[Notice]:
     return notices_for(final, house.settings.notify, text=text)
 
 
-def _summary(job: Job, transcript: Transcript, took_s: float) -> str:
+def _summary(job: Job, transcript: Transcript) -> str:
+    """Say what was transcribed, and how long that took at the pace of the last attempt.
+
+    Not by the times of start and end: the wall clock may have been set in between, and the machine been off.
+    """
     if job.quality and job.quality.get("verdict") == "empty":
         return f"No speech was found in {duration(transcript.duration_s)} of sound."
     words = count(len(transcript.text.split()), "word")
-    return f"Transcribed {duration(transcript.duration_s)} in {duration(max(0.0, took_s))}: {words}."
+    took = "" if job.rtf is None else f" in {duration(job.rtf * transcript.duration_s)}"
+    return f"Transcribed {duration(transcript.duration_s)}{took}: {words}."
 
 
 def remove_job_dir(folder: Path) -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
+from cesar_watch.core.ballast import Ballast
 from cesar_watch.core.config import Settings
-from cesar_watch.core.errors import SpoolError
-from cesar_watch.core.instance import instance_lock, open_state, read_instance
+from cesar_watch.core.errors import LedgerError, SpoolError, folder_fault
+from cesar_watch.core.instance import instance_lock, make_state_dir, open_instance, read_instance
 from cesar_watch.core.ledger import Ledger
+from cesar_watch.core.ledger_file import set_aside
 from cesar_watch.core.spool import Spool, read_marker
+
+log = logging.getLogger(__name__)
+
+LEDGER = "ledger.db"
+"""The ledger's name in the state directory."""
 
 
 @dataclass(frozen=True)
@@ -30,45 +39,85 @@ class House:
     settings: Settings
     spool: Spool
     ledger: Ledger
+    ballast: Ballast
     clock: Clock = field(default_factory=Clock)
+
+    def prove(self) -> None:
+        """See that work can go on after a fault: that all rooms and the ledger take what is written into them.
+
+        Any thread may call it.
+
+        Raises:
+            SpoolError, LedgerError: They don't; nothing stays of the proof.
+        """
+        # First, since on a full disk the proof itself would eat up what the ballast freed.
+        self.ballast.restore()
+        self.spool.prove()
+        self.ledger.prove(self.clock.now())
 
 
 @contextlib.contextmanager
-def open_house(settings: Settings, clock: Clock | None = None) -> Iterator[House]:
+def open_house(settings: Settings, clock: Clock | None = None, *, anew: bool = False) -> Iterator[House]:
     """Own the instance for the length of the block: marker, state directory, lock, one mount, ledger.
+
+    A damaged ledger is set aside, never deleted, and a new one made, which recovery fills from the folders.
+
+    Args:
+        anew: Set the ledger aside whatever it is, also one of another spool or program.
 
     Raises:
         SpoolError, LedgerError, AlreadyRunning: It can't be used; nothing half-made stays behind.
     """
     root = settings.spool.root
     spool_id = read_marker(root)
-    instance = open_state(settings.state_dir)
+    make_state_dir(settings.state_dir)
     with instance_lock(settings.state_dir):
-        spool = Spool(root, instance, spool_id)
+        spool = Spool(root, open_instance(settings.state_dir), spool_id)
         spool.prove_one_mount()
-        ledger = Ledger(settings.state_dir / "ledger.db", spool_id, owner=True)
+        clock = clock or Clock()
+        ledger = _own_ledger(settings.state_dir / LEDGER, spool_id, clock.now(), anew=anew)
         try:
-            yield House(settings, spool, ledger, clock or Clock())
+            yield House(settings, spool, ledger, Ballast(settings.state_dir), clock)
         finally:
             ledger.close()
 
 
+def _own_ledger(path: Path, spool_id: str, now: datetime, *, anew: bool) -> Ledger:
+    try:
+        if anew:
+            kept = set_aside(path, "replaced", now)
+            log.warning("The old ledger is kept as %s." if kept else "There is no ledger at %s.", kept or path)
+        try:
+            return Ledger(path, spool_id, owner=True)
+        except LedgerError as fault:
+            if fault.reason != "ledger_damaged":
+                raise
+            kept = set_aside(path, "damaged", now)
+            log.warning("%s It is kept as %s.", fault, kept)
+        return Ledger(path, spool_id, owner=True)
+    except OSError as fault:
+        raise folder_fault(fault) from None
+
+
 @contextlib.contextmanager
-def visit_house(settings: Settings) -> Iterator[House]:
-    """Look at an instance, or ask something of it, without owning it.
+def visit_house(settings: Settings, *, asking: bool = False) -> Iterator[House]:
+    """Look at an instance without owning it; nothing on the disk is made or changed.
+
+    Args:
+        asking: Something is to be asked of the owner, or its notices changed: the ledger is opened for writing.
 
     Raises:
         SpoolError, LedgerError: There is none, or it can't be read; nothing was made.
     """
     root = settings.spool.root
     spool_id = read_marker(root)
-    if not (settings.state_dir / "ledger.db").exists():
+    if not (settings.state_dir / "instance").exists():
         raise SpoolError(
             f"Nothing has run on the spool {root} yet: start `cesar-watch run` there first.", reason="never_ran"
         )
     spool = Spool(root, read_instance(settings.state_dir), spool_id)
-    ledger = Ledger(settings.state_dir / "ledger.db", spool_id)
+    ledger = Ledger(settings.state_dir / LEDGER, spool_id, reading=not asking)
     try:
-        yield House(settings, spool, ledger)
+        yield House(settings, spool, ledger, Ballast(settings.state_dir))
     finally:
         ledger.close()

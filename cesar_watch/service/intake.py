@@ -42,6 +42,7 @@ class Intake:
         self._tracker = SettleTracker()
         self._watcher = Watcher(house.spool.inbox, house.settings.spool, wake)
         self._told: set[Path] = set()
+        self._interrupted = False
         self.settling: int | None = None
         self.stuck = 0
 
@@ -57,6 +58,15 @@ class Intake:
         """
         house = self._house
         house.spool.check()
+        if self._interrupted:
+            house.prove()
+        self._interrupted = True
+        wait_s = self._look(now_s)
+        self._interrupted = False
+        return wait_s
+
+    def _look(self, now_s: float) -> float:
+        house = self._house
         if house.ledger.jobs([State.CLAIMING]):
             recovery.recover_claims(house)
         self._watcher.ensure()

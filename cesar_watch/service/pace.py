@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+YEAR_S = 365 * 86_400.0
+
 
 class Pace:
     """The progress of one attempt, which may have begun behind windows of an earlier one."""
@@ -30,14 +32,21 @@ class Pace:
         return min(99.0, 100.0 * done_s / declared_s) if declared_s else 0.0
 
     def remaining_s(self, done_s: float, declared_s: float | None) -> float | None:
-        """Return the seconds of work left at this attempt's pace, or the usual one; None while neither is known."""
+        """Return the seconds of work left at this attempt's pace, or the usual one; None while neither is known.
+
+        None as well for more than a year: the process stood still for long, or the header lies.
+        """
         if self._rate is None or not declared_s:
             return None
-        return max(0.0, declared_s - done_s) * self._rate
+        left_s = max(0.0, declared_s - done_s) * self._rate
+        return left_s if left_s < YEAR_S else None
 
     def rtf(self, took_s: float, duration_s: float) -> float | None:
-        """Return the real-time factor of this attempt: processing seconds over audio seconds."""
-        worked_s = duration_s - (self._first_done_s or 0.0)
+        """Return the real-time factor of this attempt: processing seconds over audio seconds.
+
+        None when it had nothing to decode, because an earlier attempt had done everything.
+        """
+        worked_s = 0.0 if self._first_done_s is None else duration_s - self._first_done_s
         return took_s / worked_s if worked_s > 0 else None
 
     def sidecar_due(self, now_s: float) -> bool:

@@ -6,18 +6,17 @@ waits for a timeout. Every step can be repeated, so a crash in here is recovered
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
 
-from cesar_watch.core.durable import TEMPORARY_PREFIX, sync_dir
+from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, sync_file
 from cesar_watch.core.job import Event, Failure, FileIdentity, Job, Request, State
-from cesar_watch.service import endings
+from cesar_watch.service import endings, retrying
 from cesar_watch.service.adoption import adopt_unknown
 from cesar_watch.service.announce import announce
 from cesar_watch.service.house import House
-from cesar_watch.speech.checkpoint import NAME as CHECKPOINT_NAME
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
 
 
@@ -25,7 +24,7 @@ def recover(house: House) -> None:
     """Bring ledger and folders together after a start."""
     recover_claims(house)
     adopt_unknown(house)
-    recover_attempts(house, counted=True)
+    recover_attempts(house, died=True)
     sweep_leftovers(house)
 
 
@@ -34,32 +33,34 @@ def recover_claims(house: House) -> None:
     for job in house.ledger.jobs([State.CLAIMING]):
         assert job.moving_to is not None
         target = house.spool.absolute(job.moving_to)
-        if os.path.lexists(target):
-            _finish_rename(house.spool.absolute(job.source), target)
-            identity = FileIdentity.of(os.lstat(target))
-            now = house.clock.now()
-            done = house.ledger.apply(
-                job, Event.CLAIMED, now, reason="recovered", source=job.moving_to, moving_to=None, identity=identity
-            )
-            announce(house, done)
+        if house.spool.holds(target):
+            _finish_claim(house, job, target)
         else:
             endings.remove_job_dir(house.spool.job_dir(job.job_id))
             house.ledger.withdraw(job)
 
 
-def _finish_rename(source: Path, target: Path) -> None:
-    """Take away the old name where the move died between its link and its unlink (`durable.link_noreplace`)."""
-    with contextlib.suppress(FileNotFoundError):
-        if os.path.samestat(os.lstat(source), os.lstat(target)):
-            source.unlink()
-            sync_dir(source.parent)
+def _finish_claim(house: House, job: Job, target: Path) -> None:
+    """Do what a claim does behind its rename, in the same order (`intake/claim.py`).
+
+    What the dead process moved may still be lost in a power cut, while a ledger on another disk would remember it.
+    """
+    sync_file(target)
+    finish_move(house.spool.absolute(job.source), target)
+    claimed: dict[str, Any] = {
+        "source": job.moving_to,
+        "moving_to": None,
+        "identity": FileIdentity.of(os.lstat(target)),
+    }
+    announce(house, dataclasses.replace(job, state=State.PENDING, **claimed))
+    house.ledger.apply(job, Event.CLAIMED, house.clock.now(), reason="recovered", **claimed)
 
 
-def recover_attempts(house: House, *, counted: bool) -> None:
+def recover_attempts(house: House, *, died: bool) -> None:
     """Take up every job that somebody was working on.
 
     Args:
-        counted: The attempt stays counted (the process died in it). False after a systemic fault.
+        died: The service died in the attempt. False after a systemic fault, which is nobody's attempt.
     """
     for job in house.ledger.jobs([State.TRANSCRIBED]):
         _finish_transcribed(house, job)
@@ -68,21 +69,12 @@ def recover_attempts(house: House, *, counted: bool) -> None:
             endings.cancel(house, job)
         elif job.moving_to is not None and job.error is not None:
             endings.give_up(house, job, job.error)
-        elif counted and job.attempts >= house.settings.retry.max_attempts:
-            endings.give_up(house, job, _poison(job))
+        elif not died:
+            retrying.release(house, job, "recovered")
+        elif house.settings.engine.isolation == "process":
+            retrying.interrupted(house, job)
         else:
-            attempts = job.attempts if counted else max(0, job.attempts - 1)
-            now = house.clock.now()
-            changes: dict[str, Any] = {"lease": None, "attempts": attempts, "estimated_completion_at": None}
-            announce(house, house.ledger.apply(job, Event.RELEASED, now, reason="recovered", **changes))
-
-
-def _poison(job: Job) -> Failure:
-    return Failure(
-        "poison",
-        f"The service died {job.attempts} times in a row while it worked on this recording, without finishing a single "
-        "window: look into its log and at the memory, then retry it.",
-    )
+            retrying.died_decoding(house, job)
 
 
 def _finish_transcribed(house: House, job: Job) -> None:
@@ -94,7 +86,7 @@ def _finish_transcribed(house: House, job: Job) -> None:
         transcript = Checkpoint.open(folder, fingerprint(job.options["engine"], job.sha256 or "")).transcript
     if transcript is not None:
         endings.complete(house, job, transcript)
-    elif source.exists():
+    elif house.spool.holds(source):
         house.ledger.apply(job, Event.RELEASED, house.clock.now(), reason="recovered", lease=None)
     else:
         failure = Failure("source_missing", "Recording and checkpoint are gone from processing/: drop it again.")
@@ -102,14 +94,16 @@ def _finish_transcribed(house: House, job: Job) -> None:
 
 
 def sweep_leftovers(house: House) -> None:
-    """Remove our temporary files and the folders of finished jobs, which hold nothing but our own files."""
+    """Remove our temporary files and the folders of finished jobs, which hold nothing but our own files.
+
+    What lies in the folder of a live job goes with it at the job's end: thousands may wait.
+    """
     live = house.ledger.ids([State.PENDING, State.PROCESSING, State.TRANSCRIBED])
-    for entry in house.spool.processing.iterdir():
-        if entry.name.startswith(TEMPORARY_PREFIX) and entry.is_file():
-            entry.unlink()
-        elif entry.name not in live:
-            endings.remove_job_dir(entry)
+    processing = house.spool.processing
+    for name in set(os.listdir(processing)) - live:
+        if name.startswith(TEMPORARY_PREFIX) and (processing / name).is_file():
+            (processing / name).unlink()
         else:
-            for temporary in entry.glob(f"{TEMPORARY_PREFIX}*"):
-                if temporary.name != CHECKPOINT_NAME:
-                    temporary.unlink()
+            endings.remove_job_dir(processing / name)
+    for temporary in house.settings.state_dir.glob(f"{TEMPORARY_PREFIX}*"):
+        temporary.unlink()

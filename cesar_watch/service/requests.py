@@ -22,7 +22,8 @@ def carry_out_requests(house: House) -> int:
     A cancelled job that is being worked on is left to its attempt, which looks for the request itself.
 
     Raises:
-        CesarError: A systemic fault; the request stays noted.
+        CesarError, OSError: A systemic fault; the request stays noted. A file that alone refuses to be moved or removed
+            is none: that is told, and the request is forgotten.
     """
     done = 0
     for job in house.ledger.requested():
@@ -34,6 +35,10 @@ def carry_out_requests(house: House) -> int:
             if fault.kind is Kind.SYSTEMIC:
                 raise
             log.warning("%s: %s", job.display_name, fault)
+            house.ledger.ask(job, None)
+        except PermissionError as fault:
+            house.prove()
+            log.warning("%s: what was asked for is refused (%s): see who owns the file.", job.display_name, fault)
             house.ledger.ask(job, None)
         done += 1
     return done

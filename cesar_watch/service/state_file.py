@@ -7,6 +7,7 @@ runs at all is asked of the lock, never of this file.
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +19,10 @@ Phase = str
 
 
 class ServiceState(BaseModel):
-    """The service's own account of itself. Times are RFC 3339 in UTC."""
+    """The service's own account of itself. Times are RFC 3339 in UTC; `since_at` is when the phase began.
+
+    A pause has a stable `reason` code, and a `message` that says what is wrong and what to do.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -26,14 +30,22 @@ class ServiceState(BaseModel):
     phase: Phase
     message: str
     started_at: str
+    reason: str = ""
+    since_at: str = ""
+
+    @property
+    def since(self) -> datetime | None:
+        """`since_at` as a time; None where an older version's account doesn't tell."""
+        return datetime.fromisoformat(self.since_at) if self.since_at else None
 
 
-def write_state(state_dir: Path, state: ServiceState) -> None:
-    """Replace the account. A disk that can't take it is passed over: it is only an account."""
+def write_state(state_dir: Path, state: ServiceState) -> bool:
+    """Replace the account; return whether the disk took it. If not, the old one stays: it is only an account."""
     try:
         write_replace(state_dir / "service.json", state.model_dump_json().encode() + b"\n", staging=state_dir)
     except OSError:
-        return
+        return False
+    return True
 
 
 def read_state(state_dir: Path) -> ServiceState | None:

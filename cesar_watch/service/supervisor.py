@@ -1,33 +1,32 @@
 """The supervisor: starts the parts, watches their health, owns the signals, ends everything in order.
 
-Signal handlers only set flags. SIGTERM or SIGINT: stop claiming, make the running window durable, hand
-the lease back, exit within 30 s; a second one exits at once. SIGHUP: read the settings again; bad ones
-are refused and the old ones stay.
+SIGTERM or SIGINT: stop claiming, make the running window durable, hand the lease back, exit within 30 s; a second
+one exits at once. SIGHUP: read the settings again; bad ones are refused and the old ones stay.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import select
-import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import CesarError, folder_fault
 from cesar_watch.core.job import State
+from cesar_watch.delivery.send import send
 from cesar_watch.service import recovery
 from cesar_watch.service.actor_thread import ActorThread
-from cesar_watch.service.attempt import Stop
-from cesar_watch.service.courier import Courier
+from cesar_watch.service.courier import Courier, Sender
 from cesar_watch.service.house import House
 from cesar_watch.service.intake import Intake
+from cesar_watch.service.pauses import Pauses
+from cesar_watch.service.signals import Signals
 from cesar_watch.service.state_file import ServiceState, write_state
 from cesar_watch.service.systemd import sd_notify, watchdog_interval_s
-from cesar_watch.service.worker import Worker
+from cesar_watch.service.worker import EngineMaker, Worker, engine_on_disk
 from cesar_watch.speech.models import require_model
 
 log = logging.getLogger(__name__)
@@ -36,6 +35,8 @@ TICK_S = 0.5
 STALE_S = 120.0
 """An actor that has not shown life for this long is taken for hung: the watchdog hears no more from us."""
 JOIN_S = 25.0
+LEAST_JOIN_S = 1.0
+"""What each part gets at least to end in, also when a SIGSTOP has used the time up."""
 
 
 class Supervisor:
@@ -44,22 +45,43 @@ class Supervisor:
     Args:
         reload: Reads the settings again, for SIGHUP.
         drain: End when nothing is left to do, instead of waiting for more.
+        maker, sender: Stand for the engine and the network, where the real ones are not wanted.
+        signals: Those of the process; left out, nobody asks for anything.
     """
 
-    def __init__(self, house: House, *, reload: Callable[[], Settings], drain: bool = False) -> None:
+    def __init__(
+        self,
+        house: House,
+        *,
+        reload: Callable[[], Settings],
+        drain: bool = False,
+        maker: EngineMaker = engine_on_disk,
+        sender: Sender = send,
+        signals: Signals | None = None,
+    ) -> None:
         self._house = house
         self._reload = reload
         self._drain = drain
-        self._stop = Stop()
-        self._reload_asked = False
-        self._started_at = house.clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
-        self._phase = ("", "")
+        self._signals = signals or Signals(house.clock.monotonic_s)
+        self._stop = self._signals.stop
+        self._started_at = self._now()
+        self._account: ServiceState | None = None
+        self._is_account_written = False
         self._pinged_s = 0.0
         wakes = {name: threading.Event() for name in ("intake", "worker", "courier")}
         self._wakes = wakes
         self.intake = Intake(house, wake=wakes["intake"], claimed=wakes["worker"].set)
-        self.worker = Worker(house, stop=self._stop, beat=self._beat_worker, finished=wakes["courier"].set)
-        actors = (self.intake, self.worker, Courier(house))
+        self.worker = Worker(
+            house,
+            stop=self._stop,
+            beat=self._beat_worker,
+            going_on=self._worker_goes_on,
+            finished=wakes["courier"].set,
+            maker=maker,
+        )
+        courier = Courier(house, sender=sender)
+        self._pauses = Pauses(house, courier.tell)
+        actors = (self.intake, self.worker, courier)
         self._threads = {
             actor.name: ActorThread(actor, wake=wakes[actor.name], stop=self._stop, clock=house.clock)
             for actor in actors
@@ -67,6 +89,9 @@ class Supervisor:
 
     def _beat_worker(self) -> None:
         self._threads["worker"].beat()
+
+    def _worker_goes_on(self) -> None:
+        self._threads["worker"].going_on()
 
     def announce(self, config_path: Path | None) -> None:
         """Say in the log what runs where, with which model and which settings."""
@@ -84,35 +109,37 @@ class Supervisor:
         """
         self._enter("starting", "putting right what an earlier run left")
         require_model(self._house.settings.engine)
+        self._house.ballast.take()
         try:
             recovery.recover(self._house)
         except OSError as fault:
             raise folder_fault(fault) from None
-        with _Signals(self._on_signal) as signals:
+        self._signals.serving = True
+        try:
             for thread in self._threads.values():
                 thread.start()
             self._enter("ready", "")
             sd_notify("READY=1")
-            try:
-                while self._stop.since_s is None:
-                    signals.wait(TICK_S)
-                    self.tick(self._house.clock.monotonic_s())
-            finally:
-                self._shut_down()
+            while self._stop.since_s is None:
+                time.sleep(TICK_S)
+                self.tick(self._house.clock.monotonic_s())
+        finally:
+            self._shut_down()
         return self._exit_code()
 
     def tick(self, now_s: float) -> None:
         """Look after the parts once."""
-        if self._reload_asked:
-            self._reload_asked = False
+        if self._signals.reload_asked:
+            self._signals.reload_asked = False
             self._read_settings_again()
-        fault = next((thread.fault for thread in self._threads.values() if thread.fault), None)
-        if fault is not None:
-            self._enter("paused", str(fault))
+        faults = [fault for fault in [thread.fault for thread in self._threads.values()] if fault is not None]
+        self._pauses.look(faults, now_s)
+        if faults:
+            self._enter("paused", str(faults[0]), faults[0].reason)
         elif self._stop.since_s is None:
             self._enter("ready", "")
         broken = any(not thread.is_alive() for thread in self._threads.values())
-        if broken or (self._drain and (fault is not None or self._is_drained())):
+        if broken or (self._drain and (faults or self._is_drained())):
             self._stop.since_s = self._stop.since_s or now_s
         self._ping(now_s)
 
@@ -122,7 +149,7 @@ class Supervisor:
             return False
         counts = self._house.ledger.counts()
         busy = sum(counts[state] for state in (State.CLAIMING, State.PENDING, State.PROCESSING, State.TRANSCRIBED))
-        due = self._house.ledger.notices.due(self._house.clock.now())
+        due = self._house.ledger.notices.due(self._house.clock.now(), self._house.settings.retry.backoff_max_s)
         return not busy and due is None
 
     def _ping(self, now_s: float) -> None:
@@ -132,21 +159,25 @@ class Supervisor:
             self._pinged_s = now_s
             sd_notify("WATCHDOG=1")
 
-    def _enter(self, phase: str, message: str) -> None:
-        if (phase, message) == self._phase:
-            return
-        self._phase = (phase, message)
-        state = ServiceState(pid=os.getpid(), phase=phase, message=message, started_at=self._started_at)
-        write_state(self._house.settings.state_dir, state)
-        sd_notify(f"STATUS={phase}{': ' + message if message else ''}")
+    def _enter(self, phase: str, message: str, reason: str = "") -> None:
+        """Tell other processes how the service fares; again and again until the disk takes it."""
+        old = self._account
+        account = ServiceState(
+            pid=os.getpid(),
+            phase=phase,
+            message=message,
+            started_at=self._started_at,
+            reason=reason,
+            since_at=old.since_at if old is not None and old.phase == phase else self._now(),
+        )
+        if account != old:
+            self._account, self._is_account_written = account, False
+            sd_notify(f"STATUS={phase}{': ' + message if message else ''}")
+        if not self._is_account_written:
+            self._is_account_written = write_state(self._house.settings.state_dir, account)
 
-    def _on_signal(self, number: int) -> None:
-        if number == signal.SIGHUP:
-            self._reload_asked = True
-        elif self._stop.since_s is not None:
-            os._exit(128 + number)
-        else:
-            self._stop.since_s = self._house.clock.monotonic_s()
+    def _now(self) -> str:
+        return self._house.clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
 
     def _read_settings_again(self) -> None:
         try:
@@ -169,7 +200,7 @@ class Supervisor:
         until_s = self._house.clock.monotonic_s() + JOIN_S
         for thread in self._threads.values():
             if thread.ident is not None:
-                thread.join(timeout=max(0.1, until_s - self._house.clock.monotonic_s()))
+                thread.join(timeout=max(LEAST_JOIN_S, until_s - self._house.clock.monotonic_s()))
         late = [thread.name for thread in self._threads.values() if thread.is_alive()]
         self._enter("stopped", "")
         if late:
@@ -183,33 +214,3 @@ class Supervisor:
         if self._drain and fault is not None:
             raise fault
         return 1 if crashed or (self._drain and self.worker.failed) else 0
-
-
-class _Signals:
-    """Turn signals into calls in the main thread, and let it wait for them without polling."""
-
-    _NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def __init__(self, on_signal: Callable[[int], None]) -> None:
-        self._on_signal = on_signal
-
-    def __enter__(self) -> _Signals:
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._old_wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._old = {number: signal.signal(number, self._handle) for number in self._NUMBERS}
-        return self
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self._on_signal(number)
-
-    def wait(self, timeout_s: float) -> None:
-        """Return after a signal or `timeout_s`, whichever comes first."""
-        if select.select([self._read], [], [], timeout_s)[0]:
-            os.read(self._read, 4096)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._old_wakeup)
-        os.close(self._read)
-        os.close(self._write)

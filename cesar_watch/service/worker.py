@@ -40,6 +40,7 @@ class Worker:
 
     Args:
         beat: Called whenever the worker shows life inside a long turn.
+        going_on: Called when work has become durable inside a long turn, so that no earlier fault is in force.
         finished: Called after each attempt, when there may be notices to send.
     """
 
@@ -51,12 +52,14 @@ class Worker:
         *,
         stop: Stop,
         beat: Callable[[], None] = lambda: None,
+        going_on: Callable[[], None] = lambda: None,
         finished: Callable[[], None] = lambda: None,
         maker: EngineMaker = engine_on_disk,
     ) -> None:
         self._house = house
         self._stop = stop
         self._beat = beat
+        self._going_on = going_on
         self._finished = finished
         self._maker = maker
         self._engine: Engine | None = None
@@ -73,32 +76,53 @@ class Worker:
         """
         house = self._house
         house.spool.check()
-        if self._interrupted:
-            recovery.recover_attempts(house, counted=False)
-            self._interrupted = False
+        # Even in a pause: to delete something may be what ends it.
         carry_out_requests(house)
+        if self._interrupted:
+            self._pick_up()
         if self._stop.since_s is not None:
             return IDLE_S
-        job = house.ledger.lease_next(f"{house.spool.instance}:{secrets.token_hex(4)}", house.clock.now())
-        if job is None:
+        longest_wait_s = house.settings.retry.backoff_max_s
+        due = house.ledger.next_due(house.clock.now(), longest_wait_s)
+        if due is None:
             if self._engine is not None:
                 self._engine.unload_if_idle(now_s)
             return IDLE_S
-        self._work(job)
+        # Before the lease, since a missing model is nobody's attempt.
+        self._engine_for(due)
+        # Before the lease, since an error may come behind its commit.
+        self._interrupted = True
+        lease = f"{house.spool.instance}:{secrets.token_hex(4)}"
+        job = house.ledger.lease_next(lease, house.clock.now(), longest_wait_s)
+        if job is not None:
+            self._work(job)
+        self._interrupted = False
         return 0.0
 
+    def _pick_up(self) -> None:
+        """Go on after a turn that a systemic fault broke off, if its cause is gone; hand back what it had leased.
+
+        The proof comes first: else a full disk would cost a decoded window every few seconds.
+
+        Raises:
+            CesarError: The cause is still there; no job was touched.
+        """
+        self.close()  # the next engine has to find its model again
+        self._house.prove()
+        recovery.recover_attempts(self._house, died=False)
+        self._interrupted = False
+
     def _work(self, job: Job) -> None:
-        self._interrupted = True
         try:
             engine = self._engine_for(job)
-            done = Attempt(self._house, engine, job, stop=self._stop, beat=self._beat).run()
+            attempt = Attempt(self._house, engine, job, stop=self._stop, beat=self._beat, going_on=self._going_on)
+            done = attempt.run()
         except LeaseLost as fault:
             log.warning("%s: %s", job.display_name, fault)
         else:
             self.completed += done.state is State.COMPLETED
             self.failed += done.state is State.FAILED
             self._finished()
-        self._interrupted = False
 
     def _engine_for(self, job: Job) -> Engine:
         """Return the engine with the job's model, in place of one with another model."""

@@ -12,19 +12,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from queue import SimpleQueue
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from cesar_watch.core.errors import ModelError
 from cesar_watch.speech.protocol import (
+    GO_ON,
     Event,
     Failed,
     Loaded,
     Loading,
     Setup,
-    Transcribe,
+    WindowDone,
     decode_request,
     encode,
 )
@@ -42,7 +42,7 @@ def main() -> int:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     with _messages() as out:
-        requests = _requests(sys.stdin.buffer)
+        lines = _listen(sys.stdin.buffer)
         _send(out, Loading())
         try:
             began_s = time.monotonic()
@@ -56,10 +56,11 @@ def main() -> int:
             return 1
         load_s = time.monotonic() - began_s
         _send(out, Loaded(device=recognizer.device, compute_type=recognizer.compute_type, load_s=load_s))
-        for request in requests:
-            for event in perform(request, recognizer):
+        while True:
+            for event in perform(decode_request(lines.get()), recognizer):
                 _send(out, event)
-    return 0
+                if isinstance(event, WindowDone):
+                    assert lines.get() == GO_ON, "a window is answered before anything else is asked for"
 
 
 def _messages() -> BinaryIO:
@@ -70,22 +71,29 @@ def _messages() -> BinaryIO:
 
 
 def _send(out: BinaryIO, event: Event) -> None:
-    out.write(encode(event))
-    out.flush()
+    try:
+        out.write(encode(event))
+        out.flush()
+    except BrokenPipeError:
+        _end()
 
 
-def _requests(stream: BinaryIO) -> Iterator[Transcribe]:
+def _listen(stream: BinaryIO) -> SimpleQueue[bytes]:
+    """Return the lines that come from now on; at their end this process ends."""
     lines: SimpleQueue[bytes] = SimpleQueue()
 
     def read() -> None:
         for line in stream:
             lines.put(line)
-        # Nobody is left to work for, even in the middle of a window.
-        os._exit(0)
+        _end()
 
     threading.Thread(target=read, name="requests", daemon=True).start()
-    while True:
-        yield decode_request(lines.get())
+    return lines
+
+
+def _end() -> NoReturn:
+    """Nobody is left to work for: end at once, even while the model is loading or in the middle of a window."""
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,19 @@ from collections.abc import Callable, Generator, Sequence
 
 from pydantic import ValidationError
 
-from cesar_watch.core.errors import AttemptError, Kind
-from cesar_watch.speech.protocol import Event, Failed, Finished, Setup, Transcribe, decode_event, encode
+from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError
+from cesar_watch.speech.protocol import (
+    GO_ON,
+    Event,
+    Failed,
+    Finished,
+    Loading,
+    Setup,
+    Transcribe,
+    WindowDone,
+    decode_event,
+    encode,
+)
 
 _REAP_S = 5.0
 _CHUNK_BYTES = 65_536
@@ -66,11 +77,12 @@ class EngineProcess:
         Raises:
             AttemptError: `engine_crashed`, the process died or spoke gibberish. The next request gets a
                 new one.
+            ModelError: `engine_not_started`, there is none, or it died before it had loaded the model.
         """
         answered = False
         try:
             child = self._ready_child()
-            child.send(request)
+            child.send(encode(request))
             while not answered:
                 poll()
                 event = child.receive(poll_every_s)
@@ -79,6 +91,8 @@ class EngineProcess:
                 # An engine that can't load its model has ended, or is about to.
                 answered = isinstance(event, Finished) or (isinstance(event, Failed) and event.kind != Kind.SYSTEMIC)
                 yield event
+                if isinstance(event, WindowDone):
+                    child.send(GO_ON)
                 if isinstance(event, Failed):
                     return
         finally:
@@ -133,16 +147,20 @@ class _Child:
                 start_new_session=True,
             )
         except OSError as fault:
-            raise AttemptError(
-                f"The engine process can't be started ({fault.strerror or fault}).", reason="engine_crashed"
+            # No recording was looked at, so none is to blame.
+            raise ModelError(
+                f"The engine process can't be started ({fault.strerror or fault}): see how much memory is free, and "
+                "how many files and processes are open.",
+                reason="engine_not_started",
             ) from fault
         self._received = b""
+        self._has_loaded = False
 
-    def send(self, request: Transcribe) -> None:
+    def send(self, line: bytes) -> None:
         assert self.process.stdin is not None
         # If it died in between, reading its output tells so, and how.
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(encode(request))
+            self.process.stdin.write(line)
 
     def receive(self, timeout_s: float) -> Event | None:
         """Return the next event, or None after `timeout_s`."""
@@ -158,11 +176,11 @@ class _Child:
                 return None
         line, _, self._received = self._received.partition(b"\n")
         try:
-            return decode_event(line)
+            event = decode_event(line)
         except ValidationError as fault:
-            raise AttemptError(
-                f"The engine process said something that isn't a message: {line[:80]!r}.", reason="engine_crashed"
-            ) from fault
+            raise self._fault(f"The engine process said something that isn't a message: {line[:80]!r}.") from fault
+        self._has_loaded |= not isinstance(event, Loading)
+        return event
 
     def kill(self) -> None:
         self.process.kill()
@@ -173,7 +191,13 @@ class _Child:
             if pipe is not None:
                 pipe.close()
 
-    def _crashed(self) -> AttemptError:
+    def _fault(self, message: str) -> CesarError:
+        """Return the recording's error, or the machine's or the model's while the recording wasn't looked at."""
+        if self._has_loaded:
+            return AttemptError(message, reason="engine_crashed")
+        return ModelError(f"{message} It had not loaded the model yet.", reason="engine_not_started")
+
+    def _crashed(self) -> CesarError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_REAP_S)
         status = self.process.returncode
@@ -186,4 +210,4 @@ class _Child:
         hint = (
             " If memory ran out, use a smaller model or a shorter engine.window_s." if status == -signal.SIGKILL else ""
         )
-        return AttemptError(f"The engine process died ({how}).{hint}", reason="engine_crashed")
+        return self._fault(f"The engine process died ({how}).{hint}")

@@ -1,6 +1,7 @@
 """What service and engine say to each other: one request, then events; one JSON object a line.
 
-The same values pass in memory when the engine runs in a thread. Nothing here is heavy.
+After each window the engine waits for the service to say that it is durable, so that a death, however slow the
+disk, costs one window at most. The same values pass in memory when the engine runs in a thread. Nothing here is heavy.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from cesar_watch.core.transcript import Value, Window
 
 SAMPLE_RATE = 16_000
 """Samples a second of every sound inside this room: float32, mono, -1 to 1."""
+
+
+GO_ON = b"\n"
+"""The line by which the service asks for the next window: the one before is durable."""
 
 
 class Setup(Value):
@@ -65,7 +70,7 @@ class Started(Value):
 
 
 class WindowDone(Value):
-    """The next window in order; `decoded_s` tells how far the decoder has read ahead."""
+    """The next window in order; `decoded_s` tells how far the decoder has read ahead. `GO_ON` answers it."""
 
     type: Literal["window"] = "window"
     window: Window

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment as RawSegment
@@ -20,10 +22,15 @@ CLIP_PADDING = int(0.4 * SAMPLE_RATE)
 """Sound kept on either side of speech, so that no onset is lost (faster-whisper's own figure)."""
 KEPT_SILENCE = int(2.0 * SAMPLE_RATE)
 """Shorter pauses stay in the sound: Whisper reads sentence ends from them (faster-whisper's figure)."""
+SEED = 1
+"""Where the decoder's random numbers begin in every window; any number would do."""
 
 
 class Recognizer:
     """A loaded Whisper model. Used by the thread that made it.
+
+    What it hears in a window depends on the window's samples and options alone, not on what it heard
+    before: an attempt that resumes gives the transcript that an unbroken one would have given.
 
     Raises:
         ModelError: The model can't be loaded on this machine; nothing stays loaded.
@@ -31,6 +38,8 @@ class Recognizer:
 
     def __init__(self, setup: Setup) -> None:
         threads = setup.threads or len(os.sched_getaffinity(0))
+        self._setup = setup.model_copy(update={"threads": threads})
+        self._has_sampled = False
         try:
             self._model = WhisperModel(
                 setup.model_path,
@@ -41,10 +50,11 @@ class Recognizer:
             )
         # The libraries below raise bare RuntimeError, ValueError and Exception for a bad model.
         except Exception as fault:
-            raise ModelError(
-                f"The model in {setup.model_path} can't be loaded on {setup.device} with {setup.compute_type}: "
-                f"{fault}. Check engine.model, engine.device and engine.compute_type."
-            ) from fault
+            raise _not_loaded(setup, fault) from fault
+        self._is_multilingual = bool(self._model.model.is_multilingual)
+        self._languages = self._model.supported_languages
+        self._decode = self._model.generate_with_fallback
+        self._model.generate_with_fallback = self._decode_and_note
 
     @property
     def device(self) -> str:
@@ -62,8 +72,7 @@ class Recognizer:
         Raises:
             RecordingError: `bad_option`.
         """
-        languages = self._model.supported_languages
-        if options.language and self._model.model.is_multilingual and options.language not in languages:
+        if options.language and self._is_multilingual and options.language not in self._languages:
             raise RecordingError(
                 f'engine.language = "{options.language}" is none of this model\'s languages. '
                 'Use a code such as "en" or "cs", or leave it out.',
@@ -75,6 +84,9 @@ class Recognizer:
 
         Where the VAD heard nobody the model is not asked: it invents text for silence. `language` None
         means: detect it; the window then carries what was found and how sure the model is.
+
+        Raises:
+            ModelError: The model had to be loaded again and can't be; the next call tries it again.
         """
         if not cut.spans:
             return _window(cut, None, None, ())
@@ -82,6 +94,7 @@ class Recognizer:
         # would run the VAD a second time; `clip_timestamps` would pad every span to 30 s of work.
         clips = join_spans(cut.spans, len(cut.audio))
         sound = np.concatenate([cut.audio[clip.start : clip.end] for clip in clips])
+        self._begin_random_numbers_anew()
         raw, info = self._model.transcribe(
             sound,
             language=language or options.language,
@@ -98,6 +111,39 @@ class Recognizer:
         # A given language comes back with probability 1, which says nothing.
         probability = None if language or options.language else float(info.language_probability)
         return _window(cut, str(info.language), probability, to_segments(restored, cut.start_s, cut.end_s))
+
+    def _decode_and_note(self, *args: Any, **kwargs: Any) -> Any:
+        """Decode as faster-whisper does: where the likeliest text is poor, others are drawn at random."""
+        result, avg_logprob, temperature, compression_ratio = self._decode(*args, **kwargs)
+        self._has_sampled |= temperature > 0
+        return result, avg_logprob, temperature, compression_ratio
+
+    def _begin_random_numbers_anew(self) -> None:
+        """Let the next window draw the numbers that it would draw in a new process."""
+        ctranslate2.set_random_seed(SEED)
+        if not self._has_sampled:
+            return
+        # CTranslate2 seeds a thread's generator at its first use and never again (seen with 4.8.5), so
+        # threads that have drawn are replaced; they belong to the model. The old one goes first: two
+        # might not fit into memory.
+        self._model.model = None
+        try:
+            self._model.model = ctranslate2.models.Whisper(
+                self._setup.model_path,
+                device=self._setup.device,
+                compute_type=self._setup.compute_type,
+                intra_threads=self._setup.threads,
+            )
+        except Exception as fault:
+            raise _not_loaded(self._setup, fault) from fault
+        self._has_sampled = False
+
+
+def _not_loaded(setup: Setup, fault: Exception) -> ModelError:
+    return ModelError(
+        f"The model in {setup.model_path} can't be loaded on {setup.device} with {setup.compute_type}: "
+        f"{fault}. Check engine.model, engine.device and engine.compute_type."
+    )
 
 
 def join_spans(spans: Sequence[Span], length: int) -> list[Span]:

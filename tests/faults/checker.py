@@ -91,10 +91,9 @@ class Look:
         for entry in self.root.iterdir():
             if entry.name not in AT_THE_ROOT:
                 self.say(f"{entry.name} was made beside the rooms")
-        for name, sha256 in self.expected["keep_if_there"].items():
-            if self.files.get(self.root / name, sha256) != sha256:
-                self.say(f"the stranger's file {name} was touched")
-        for name, sha256 in self.expected["keep"].items():
+        occupied = self.delivered.with_name(f"{self.delivered.name}.occupied").exists()
+        keep = self.expected["keep"] | (self.expected["later"] if occupied else {})
+        for name, sha256 in keep.items():
             if self.files.get(self.root / name) != sha256:
                 self.say(f"the stranger's file {name} was touched")
         for recording in self.expected["recordings"]:
@@ -148,11 +147,14 @@ class Look:
         for path, fields in self.sidecars.items():
             if fields["job_id"] not in self.rows and not self.expected["rebuilt"]:
                 self.say(f"the ledger has forgotten the job of {self.shown(path)}, which is {fields['status']}")
-            if fields["status"] == "completed":
+            if fields["status"] == "completed" and not self._is_being_deleted(fields["job_id"]):
                 if not fields["outputs"]:
                     self.say(f"{self.shown(path)} says completed but lists no outputs")
                 for name in fields["outputs"]:
                     self._check_output(path.parent / name, fields)
+
+    def _is_being_deleted(self, job_id: str) -> bool:
+        return job_id in self.rows and str(self.rows[job_id]["request"]).startswith("delete")
 
     def _check_output(self, path: Path, fields: dict[str, Any]) -> None:
         if path not in self.files:
@@ -171,7 +173,7 @@ class Look:
         if row["sha256"] and there and all(self.files[path] != row["sha256"] for path in there):
             self.say(f"job {row['job_id']}: its recording does not hash to its sha256")
         known = [fields for fields in self.sidecars.values() if fields["job_id"] == row["job_id"]]
-        if row["state"] == "completed":
+        if row["state"] == "completed" and not self._is_being_deleted(row["job_id"]):
             if not known or known[0]["status"] != "completed":
                 self.say(f"job {row['job_id']} is completed without its final sidecar")
             if not there:

@@ -45,6 +45,11 @@ class Place:
     state_dir: Path
     delivered: Path
 
+    @property
+    def occupied(self) -> Path:
+        """The note that strangers' files have appeared in the act."""
+        return self.delivered.with_name(f"{self.delivered.name}.occupied")
+
     def settings(self, /, **sections: Any) -> Settings:
         """Return the settings of all lives; `sections` replace keys in their section."""
         values: dict[str, Any] = {

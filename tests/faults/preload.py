@@ -1,7 +1,6 @@
 """The preloaded counter of calls that change the disk (faultline.c): built, loaded and told what to do.
 
-    library = build(folder)                         # once a run
-    reexecute(library, "tests.faults.power")        # or: subprocess.run(..., env=environment(library))
+    preloaded("tests.faults.power")                 # from here on the library is loaded
     ...
     if os.fork() == 0:                              # one life under a fault
         fault = Faultline()
@@ -9,6 +8,7 @@
         fault.arm(57, Action.KILL_AFTER)
         live()
 
+Whole processes are told by their environment: `environment(build(folder), FAULTLINE_AT="57", ...)` (faultline.c).
 Everything is set before the threads of a life begin. A forked child inherits settings and count.
 """
 
@@ -23,9 +23,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 SOURCE = Path(__file__).with_name("faultline.c")
 NO_COMPILER = "there is no C compiler (cc) on this machine: install gcc to build tests/faults/faultline.c"
@@ -71,11 +70,6 @@ def environment(library: Path, **settings: str) -> dict[str, str]:
     """
     steady = {"PYTHONDONTWRITEBYTECODE": "1", "ORT_DISABLE_TELEMETRY": "1"}
     return {**os.environ, **steady, "LD_PRELOAD": str(library), **settings}
-
-
-def reexecute(library: Path, module: str, arguments: Sequence[str]) -> NoReturn:
-    """Become `python -m module` with the library loaded."""
-    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment(library))
 
 
 def preloaded(module: str) -> None:

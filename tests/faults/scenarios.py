@@ -57,7 +57,7 @@ class Scenario:
         insist: What a person asks for, and asks again until it is done. Part of the act and of the finish.
         keep: Files of strangers, by path under the root, which must stay as they are.
         late: Such files, which appear after `before`.
-        later: Such files, which may appear in the act.
+        later: Such files, which may appear in the act; `Place.occupied` tells whether they did.
         own_attempts: How many attempts fail, or are handed back uncounted, without any fault of ours.
         mend: What a person puts right before the finish.
         sections: Settings that differ.
@@ -137,7 +137,7 @@ class Scenario:
                 for end in self.ends
             ],
             "keep": {name: hashlib.sha256(content_of(name)).hexdigest() for name in self.keep + self.late},
-            "keep_if_there": {name: hashlib.sha256(content_of(name)).hexdigest() for name in self.later},
+            "later": {name: hashlib.sha256(content_of(name)).hexdigest() for name in self.later},
             "own_attempts": self.own_attempts,
             "rebuilt": self.rebuilt,
             "two_names": self.two_names,
@@ -254,7 +254,16 @@ def _replace_at_the_rename(life: Life) -> None:
 
 
 def _occupy_at_the_rename(room: str) -> Callable[[Life], None]:
-    return lambda life: _at_the_rename(life, room, lambda target: target.write_bytes(content_of(f"{room}/talk.mp3")))
+    def occupy(life: Life) -> None:
+        def do(target: Path) -> None:
+            target.write_bytes(content_of(f"{room}/talk.mp3"))
+            durable.sync_file(target)
+            durable.sync_dir(target.parent)
+            life.place.occupied.touch()
+
+        _at_the_rename(life, room, do)
+
+    return occupy
 
 
 def _at_the_rename(life: Life, room: str, do: Callable[[Path], object]) -> None:
@@ -350,7 +359,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("poison", (End("bad.mp3", FAILED), End("talk.mp3")), {"bad.mp3": [CRASHED]}),
     Scenario("retry", _ends("bad.mp3"), before=_run_out, interruptions_before={"bad.mp3": [NOT_MEDIA]}, insist=_retry),
     Scenario("cancel-in-mid-work", _ends("talk.mp3", states=("cancelled", "completed")), act=_cancel_in_mid_work),
-    Scenario("cancel-while-pending", _ends("talk.mp3", states=("cancelled",)), before=_claim_only, insist=_cancel),
+    Scenario(
+        "cancel-while-pending", _ends("talk.mp3", states=("cancelled", "completed")), before=_claim_only, insist=_cancel
+    ),
     Scenario("delete", _ends("talk.mp3", states=("forgotten",)), before=_run_out, insist=_delete(Request.DELETE)),
     Scenario(
         "delete-with-recording",

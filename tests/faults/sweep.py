@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cesar_watch.verify.examine import Examination
 from tests.faults.checker import Checker
 from tests.faults.driver import Fault, Outcome, forked, note, workshop
 from tests.faults.life import Place
@@ -125,9 +126,13 @@ class Bench:
         return forked(life, place, fault)
 
     def look(self, scenario: Scenario, place: Place, stage: str, faults: int = 1) -> list[str]:
-        """Let the checker look."""
+        """Let the checker look; at rest `cesar-watch verify` must find nothing either."""
         where = (place.root, place.state_dir, place.delivered)
-        return [f"{stage}: {words}" for words in self.checker.check(*where, stage, scenario.expected(), faults=faults)]
+        wrong = self.checker.check(*where, stage, scenario.expected(), faults=faults)
+        if stage == "R":
+            report = Examination(place.root, place.state_dir, is_running=lambda: False).run()
+            wrong += [f"verify finds {finding}" for finding in report.findings]
+        return [f"{stage}: {words}" for words in wrong]
 
     def forget(self, place: Place) -> None:
         """Remove a point's folder."""

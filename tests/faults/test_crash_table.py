@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,34 +119,117 @@ def test_ledger_deleted_after_finished_work_recognises_it_and_does_not_redo_it(t
     with open_rig(tmp_path, engine) as rig:
         after = rig.only_job()
     assert engine.requests == []
-    for field in ("job_id", "state", "name", "base", "source", "sha256", "outputs", "duration_s", "completed_at"):
+    fields = ("job_id", "state", "name", "base", "source", "sha256", "outputs", "outputs_sha256", "completed_at")
+    for field in (*fields, "duration_s"):
         assert getattr(after, field) == getattr(before, field), field
 
 
-def test_death_after_the_lease_keeps_the_attempt_counted_and_works_again(tmp_path: Path) -> None:
+def test_death_after_the_lease_hands_the_attempt_back_and_works_again(tmp_path: Path) -> None:
     with open_rig(tmp_path, FakeEngine()) as rig:
         _leased(rig)
     with open_rig(tmp_path, FakeEngine()) as rig:
-        assert (rig.only_job().state, rig.only_job().attempts) == (State.PENDING, 1)
+        job = rig.only_job()
+        assert (job.state, job.attempts, job.interruptions) == (State.PENDING, 0, 1)
     _finish(tmp_path)
 
 
-def test_death_in_every_attempt_ends_in_failed_as_poison_and_lets_the_others_go_on(tmp_path: Path) -> None:
-    with open_rig(tmp_path, FakeEngine()) as rig:
+def test_death_after_the_lease_with_the_engine_in_the_service_keeps_the_attempt_counted(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine(), engine={"isolation": "thread"}) as rig:
         _leased(rig)
-    for _ in range(2):
-        with open_rig(tmp_path, FakeEngine()) as rig:
-            assert rig.house.ledger.lease_next("dead", rig.house.clock.now()) is not None
-    with open_rig(tmp_path, FakeEngine()) as rig:
+    with open_rig(tmp_path, FakeEngine(), engine={"isolation": "thread"}) as rig:
         job = rig.only_job()
-        assert job.state is State.FAILED
-        assert job.error is not None
-        assert job.error.reason == "poison"
-        assert "failed/talk.mp3" in rig.files()
-        rig.drop("other.mp3")
+        assert (job.state, job.attempts, job.interruptions) == (State.PENDING, 1, 0)
+    _finish(tmp_path)
+
+
+def _die_at_work(root: Path, times: int, **sections: Any) -> None:
+    """Let the service die `times` times in a row with the oldest recording that may be worked on leased."""
+    for _ in range(times):
+        with open_rig(root, FakeEngine(), **sections) as rig:
+            rig.hand.move(7200)  # longer than any wait
+            assert rig.house.ledger.lease_next("dead", rig.house.clock.now()) is not None
+
+
+def _assert_poison_and_the_others_go_on(rig: Rig) -> None:
+    job = rig.only_job()
+    assert job.state is State.FAILED
+    assert job.error is not None
+    assert job.error.reason == "poison"
+    assert rig.files() == ["failed/talk.mp3", "failed/talk.mp3.reason.txt", "outbox/talk.status.json"]
+    rig.drop("other.mp3")
+    rig.claim_all()
+    rig.work()
+    assert rig.house.ledger.jobs()[1].state is State.COMPLETED
+
+
+def test_death_in_every_attempt_with_the_engine_in_the_service_is_poison(tmp_path: Path) -> None:
+    thread = {"isolation": "thread"}
+    with open_rig(tmp_path, FakeEngine(), engine=thread) as rig:
+        rig.drop("talk.mp3")
         rig.claim_all()
+    _die_at_work(tmp_path, 3, engine=thread)
+    with open_rig(tmp_path, FakeEngine(), engine=thread) as rig:
+        _assert_poison_and_the_others_go_on(rig)
+
+
+def test_deaths_of_the_service_in_a_row_make_a_recording_wait_and_the_others_go_first(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        rig.drop("zebra.mp3")
+        rig.claim_all()
+    _die_at_work(tmp_path, 3)
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        assert rig.house.ledger.jobs()[0].not_before_at is None
+    _die_at_work(tmp_path, 1)
+    engine = FakeEngine()
+    with open_rig(tmp_path, engine) as rig:
+        now, waiting = rig.house.clock.now(), rig.house.ledger.jobs()[0]
+        assert (waiting.attempts, waiting.interruptions) == (0, 4)
+        assert waiting.not_before_at is not None
+        assert timedelta(seconds=30) <= waiting.not_before_at - now < timedelta(seconds=60)
         rig.work()
-        assert rig.house.ledger.jobs()[1].state is State.COMPLETED
+        assert [job.state for job in rig.house.ledger.jobs()] == [State.PENDING, State.COMPLETED]
+        rig.hand.move(60)
+        rig.work()
+        assert [job.state for job in rig.house.ledger.jobs()] == [State.COMPLETED, State.COMPLETED]
+
+
+def test_window_that_becomes_durable_pays_for_the_interruptions_before_it(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+    _die_at_work(tmp_path, 2)
+    with open_rig(tmp_path, FakeEngine()) as rig, _died_in(rig, FakeEngine(declared_s=20.0), after=1):
+        rig.work()
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        assert (rig.only_job().attempts, rig.only_job().interruptions) == (0, 1)
+    _finish(tmp_path)
+
+
+def test_deaths_of_the_service_over_one_recording_do_not_go_on_for_ever(tmp_path: Path) -> None:
+    retry = {"max_attempts": 2}
+    with open_rig(tmp_path, FakeEngine(), retry=retry) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+    _die_at_work(tmp_path, 19, retry=retry)
+    with open_rig(tmp_path, FakeEngine(), retry=retry) as rig:
+        assert (rig.only_job().state, rig.only_job().interruptions) == (State.PENDING, 19)
+    _die_at_work(tmp_path, 1, retry=retry)
+    with open_rig(tmp_path, FakeEngine(), retry=retry) as rig:
+        _assert_poison_and_the_others_go_on(rig)
+
+
+def test_retry_of_poison_begins_without_its_interruptions(tmp_path: Path) -> None:
+    retry = {"max_attempts": 1}
+    with open_rig(tmp_path, FakeEngine(), retry=retry) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+    _die_at_work(tmp_path, 10, retry=retry)
+    with open_rig(tmp_path, FakeEngine(), retry=retry) as rig:
+        rig.house.ledger.ask(rig.only_job(), Request.RETRY)
+        endings.requeue(rig.house, rig.only_job())
+        assert (rig.only_job().attempts, rig.only_job().interruptions) == (0, 0)
 
 
 def test_death_after_some_windows_begins_behind_the_last_durable_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A quick look by the sweeps of this folder; `make faults` runs them whole, with the seeded bugs to prove their sight."""
+"""A quick look by the sweeps of this folder; `make faults` runs them whole."""
 
 from __future__ import annotations
 

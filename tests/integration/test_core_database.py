@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from cesar_watch.core.database import connect
+from cesar_watch.core.database import WAL_LIMIT_BYTES, connect
 from cesar_watch.core.errors import Kind, LedgerError
 from cesar_watch.core.job import Event, FileIdentity, Job, State
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.tables import APPLICATION_ID, SCHEMA_VERSION
-from tests.builders import NOW
+from tests.builders import NOW, make_job
 
 REPOSITORY = Path(__file__).parents[2]
 WRITE = """
@@ -123,14 +123,41 @@ def test_file_says_whose_it_is(path: Path) -> None:
 # --- whose ledger it is -----------------------------------------------------------------------
 
 
-def test_ledger_is_new_only_when_the_owner_makes_it(path: Path) -> None:
-    for expected in (True, False):
+def test_ledger_counts_as_new_until_it_was_told_what_the_folders_hold(path: Path) -> None:
+    for told, expected in ((False, True), (True, True), (False, False)):
         ledger = Ledger(path, "spool", owner=True)
-        assert ledger.is_new is expected
+        assert ledger.rebuild.is_needed is expected
+        if told:
+            ledger.rebuild.restore([], NOW)
         ledger.close()
-    reader = Ledger(path, "spool")
-    assert reader.is_new is False
-    reader.close()
+
+
+def test_wal_is_small_again_after_a_large_transaction_and_gone_after_closing(path: Path) -> None:
+    ledger = Ledger(path, "spool", owner=True)
+    jobs = [(make_job(seq=0, job_id=f"{number:016}", message="x" * 20_000), str(number)) for number in range(1000)]
+    ledger.rebuild.restore(jobs, NOW)
+    wal = Path(f"{path}-wal")
+    assert wal.stat().st_size > WAL_LIMIT_BYTES
+    for _ in change_back_and_forth(ledger, add(ledger, "a" * 16), 3):
+        pass
+    assert wal.stat().st_size <= WAL_LIMIT_BYTES
+    ledger.close()
+    assert not wal.exists()
+
+
+def test_owner_closing_writes_its_commits_back_though_a_visitor_stays(path: Path) -> None:
+    ledger = Ledger(path, "spool", owner=True)
+    visitor = Ledger(path, "spool", reading=True)
+    add(ledger, "a" * 16)
+    ledger.close()
+    content = path.read_bytes()
+    visitor.close()
+    for ending in ("-wal", "-shm"):
+        Path(f"{path}{ending}").unlink(missing_ok=True)
+    assert path.read_bytes() == content
+    alone = Ledger(path, "spool", reading=True)
+    assert [job.job_id for job in alone.jobs()] == ["a" * 16]
+    alone.close()
 
 
 @pytest.mark.parametrize("content", [None, b""])
@@ -169,12 +196,12 @@ def test_ledger_of_another_spool_is_refused(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_ledger_of_another_version_is_refused(path: Path) -> None:
+def test_ledger_of_a_newer_version_is_refused(path: Path) -> None:
     make(path)
     with closing(sqlite3.connect(path)) as plain:
         plain.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
 
-    with pytest.raises(LedgerError, match="another version") as caught:
+    with pytest.raises(LedgerError, match="newer version") as caught:
         Ledger(path, "spool", owner=True)
     assert caught.value.reason == "ledger_version"
 
@@ -305,7 +332,7 @@ def test_ledger_whose_maker_was_killed_before_its_first_commit_is_made_again(pat
         Ledger(path, "spool")
     assert caught.value.reason == "ledger_missing"
     ledger = Ledger(path, "spool", owner=True)
-    assert ledger.is_new
+    assert ledger.rebuild.is_needed
     assert add(ledger, "a" * 16).state is State.PENDING
     ledger.close()
 

@@ -208,6 +208,7 @@ def test_apply_stores_every_field_of_a_job(ledger: Ledger) -> None:
         "rtf": 0.1,
         "quality": {"verdict": "ok"},
         "outputs": ["talk.txt"],
+        "outputs_sha256": {"talk.txt": "cd" * 32},
         "error": Failure("reason", "words"),
     }
     job = ledger.apply(claiming(ledger), Event.CLAIMED, NOW, **changes)
@@ -280,6 +281,24 @@ def test_lease_waits_for_the_time_of_a_job_and_passes_it_over(ledger: Ledger) ->
     second = ledger.lease_next("lease", LATER)
     assert second
     assert (second.job_id, second.not_before_at) == (waiting.job_id, None)
+
+
+@pytest.mark.parametrize(("off_s", "is_given"), [(0.0, True), (99.0, False), (100.0, False), (101.0, True)])
+def test_lease_does_not_believe_a_wait_longer_than_any_can_be(ledger: Ledger, off_s: float, is_given: bool) -> None:
+    pending(ledger, not_before_at=NOW + timedelta(seconds=off_s))
+
+    assert (ledger.lease_next("lease", NOW, longest_wait_s=100.0) is not None) is is_given
+
+
+def test_lease_is_given_in_claim_order_whatever_the_clock_said_at_the_claims(ledger: Ledger) -> None:
+    claimed = [pending(ledger).job_id]
+    for years in (10, -10, 0):
+        job = claiming(ledger)
+        ledger.apply(job, Event.CLAIMED, NOW + timedelta(days=365 * years), moving_to=None)
+        claimed.append(job.job_id)
+
+    assert [job.job_id for job in ledger.jobs()] == claimed
+    assert [job.job_id for job in iter(lambda: ledger.lease_next("lease", NOW), None)] == claimed
 
 
 def test_lease_of_a_job_that_was_tried_before_keeps_its_first_start(ledger: Ledger) -> None:

@@ -96,6 +96,8 @@ def test_notice_that_is_put_off_waits_and_lets_others_pass(ledger: Ledger, job: 
     assert due(ledger).notice.key == "b"
     ledger.notices.sent(due(ledger), NOW)
     assert ledger.notices.due(LATER - timedelta(seconds=1)) is None
+    # A wait that no notice is ever told was written before the clock was set back.
+    assert ledger.notices.due(LATER - timedelta(seconds=1), longest_wait_s=0.5) is not None
     again = ledger.notices.due(LATER)
     assert again
     assert (again.notice.key, again.attempts, again.last_error) == ("a", 1, "no network")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.processes import (
+    alive,
+    checkpointed_windows,
+    children,
     command,
     drop,
     expected_words,
     json_endpoint,
+    phase,
     service,
     sidecar,
     until,
@@ -50,11 +52,6 @@ def _status_words(spool: Path, base: str, seen: list[str]) -> bool:
     return status in ("completed", "failed")
 
 
-def _phase(spool: Path) -> str:
-    path = spool / ".state/service.json"
-    return str(json.loads(path.read_bytes())["phase"]) if path.exists() else ""
-
-
 def _heard(spool: Path, base: str) -> list[str]:
     return words((spool / "outbox" / f"{base}.txt").read_text(encoding="utf-8"))
 
@@ -63,7 +60,7 @@ def test_dropped_wav_becomes_a_correct_transcript_and_one_message(spool: Path) -
     with json_endpoint() as (url, messages):
         _add_channel(spool, url)
         with service(spool.parent, **QUICK):
-            until(lambda: _phase(spool) == "ready", "the service")
+            until(lambda: phase(spool) == "ready", "the service")
             # The second one has to wait for the first, so that its waiting can be seen.
             drop("meeting.m4a", spool / "inbox")
             until(lambda: sidecar(spool, "meeting"), "the claim")
@@ -102,12 +99,6 @@ def test_drain_without_a_failure_exits_0(spool: Path) -> None:
     assert word_error_rate(_heard(spool, "shopping"), expected_words("shopping.ogg")) <= TOLERATED_WER
 
 
-def _checkpointed_windows(spool: Path) -> int:
-    """Count the windows that are durable: a header line, then a line a window."""
-    paths = list((spool / "processing").glob("*/*/.cesar-checkpoint.jsonl"))
-    return paths[0].read_bytes().count(b"\n") - 1 if paths else 0
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The words of the long recording, transcribed in windows of 30 s without any disturbance."""
@@ -131,10 +122,10 @@ def test_killed_service_started_again_gives_exactly_one_complete_transcript(
 ) -> None:
     drop("meeting.m4a", spool / "inbox")
     with service(spool.parent, **SHORT_WINDOWS) as process:
-        before = until(lambda: _checkpointed_windows(spool), "the first window")
+        before = until(lambda: checkpointed_windows(spool), "the first window")
         process.kill()
     assert sidecar(spool, "meeting")["status"] == "processing"
-    assert _checkpointed_windows(spool) >= before
+    assert checkpointed_windows(spool) >= before
     assert command("drain", cwd=spool.parent, **SHORT_WINDOWS).returncode == 0
     _assert_one_whole_transcript(spool, undisturbed)
 
@@ -144,11 +135,11 @@ def test_sigterm_in_mid_work_exits_in_time_and_goes_on_behind_the_last_window(
 ) -> None:
     drop("meeting.m4a", spool / "inbox")
     with service(spool.parent, **SHORT_WINDOWS) as process:
-        until(lambda: _checkpointed_windows(spool), "the first window")
+        until(lambda: checkpointed_windows(spool), "the first window")
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
     assert sidecar(spool, "meeting")["status"] == "pending"
-    kept = _checkpointed_windows(spool)
+    kept = checkpointed_windows(spool)
     assert kept >= 1
     with service(spool.parent, **SHORT_WINDOWS):
         until(lambda: sidecar(spool, "meeting").get("status") == "completed", "the transcript")
@@ -175,7 +166,7 @@ def test_status_during_the_work_tells_percent_and_estimated_completion(spool: Pa
 def test_cancel_of_a_running_job_takes_effect_and_keeps_the_recording(spool: Path) -> None:
     drop("meeting.m4a", spool / "inbox")
     with service(spool.parent, CESAR_WATCH_ENGINE__WINDOW_S="10", CESAR_WATCH_SPOOL__QUIET_S="0.3"):
-        until(lambda: _checkpointed_windows(spool), "the first window")
+        until(lambda: checkpointed_windows(spool), "the first window")
         job = sidecar(spool, "meeting")["job_id"]
         told = command("cancel", job[:5], cwd=spool.parent)
         assert told.returncode == 0, told.stderr
@@ -184,20 +175,6 @@ def test_cancel_of_a_running_job_takes_effect_and_keeps_the_recording(spool: Pat
     retried = command("retry", job[:5], cwd=spool.parent)
     assert "pending" in retried.stdout
     assert list((spool / "processing").glob("*/*/meeting.m4a"))
-
-
-def test_second_instance_exits_4_and_changes_nothing(spool: Path) -> None:
-    with service(spool.parent, **QUICK):
-        until(lambda: _phase(spool) == "ready", "the service")
-        before = _snapshot(spool)
-        second = command("run", cwd=spool.parent, **QUICK)
-        assert second.returncode == 4
-        assert "already runs" in second.stderr
-        assert _snapshot(spool) == before
-
-
-def _snapshot(spool: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in spool.rglob("*") if "ledger.db" not in path.name}
 
 
 @pytest.fixture
@@ -231,7 +208,7 @@ def test_sighup_takes_good_settings_over_and_refuses_bad_ones(spool: Path) -> No
     config = spool / "config.toml"
     log = spool.parent / "service.log"
     with service(spool.parent, **QUICK) as process:
-        until(lambda: _phase(spool) == "ready", "the service")
+        until(lambda: phase(spool) == "ready", "the service")
         good = config.read_text()
         config.write_text(good + "\n[retry]\nmax_attempts = 0\n")
         process.send_signal(signal.SIGHUP)
@@ -247,25 +224,12 @@ def test_sighup_takes_good_settings_over_and_refuses_bad_ones(spool: Path) -> No
 def test_engine_process_ends_with_a_killed_service(spool: Path) -> None:
     drop("meeting.m4a", spool / "inbox")
     with service(spool.parent, **SHORT_WINDOWS) as process:
-        until(lambda: _checkpointed_windows(spool), "the first window")
-        engines = _children(process.pid)
+        until(lambda: checkpointed_windows(spool), "the first window")
+        engines = children(process.pid)
         assert engines
         process.kill()
         process.wait()
-        until(lambda: not any(_alive(pid) for pid in engines), "the end of the engine process", 10)
-
-
-def _children(pid: int) -> list[int]:
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(child) for child in listed.stdout.split()]
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
+        until(lambda: not any(alive(pid) for pid in engines), "the end of the engine process", 10)
 
 
 def test_demo_shows_the_main_job_and_cleans_up_after_itself(tmp_path: Path) -> None:

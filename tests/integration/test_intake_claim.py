@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import threading
@@ -17,10 +18,11 @@ from cesar_watch.core.durable import Rename, link_noreplace, rename_noreplace
 from cesar_watch.core.errors import AttemptError, Kind, LedgerError, SpoolError
 from cesar_watch.core.job import FileIdentity, Job, State
 from cesar_watch.core.ledger import Ledger
-from cesar_watch.core.spool import ROOMS, Spool
+from cesar_watch.core.spool import MARKER, ROOMS, Spool
 from cesar_watch.intake.claim import claim
 from cesar_watch.intake.scan import Candidate, scan
 from tests.builders import NOW, make_spool
+from tests.mounting import immutable
 
 OPTIONS = {"engine": {"model": "demo"}, "output": {"formats": ["txt"]}}
 
@@ -34,7 +36,13 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    return make_spool(tmp_path / "spool")
+    return marked(make_spool(tmp_path / "spool"))
+
+
+def marked(spool: Spool) -> Spool:
+    """Put its marker into a spool, so that it counts as mounted."""
+    (spool.root / MARKER).write_text(json.dumps({"spool_id": spool.spool_id}))
+    return spool
 
 
 def drop(spool: Spool, name: bytes = b"talk.wav", subfolder: str = "", content: bytes = b"sound") -> Candidate:
@@ -57,7 +65,7 @@ def take(candidate: Candidate, spool: Spool, ledger: Ledger, announce: Callable[
 
 def everything_in(spool: Spool) -> set[Path]:
     """All that lies in the rooms, but the rooms themselves."""
-    rooms = {spool.root / room for room in ROOMS} | {spool.processing}
+    rooms = {spool.root / room for room in ROOMS} | {spool.processing, spool.root / MARKER}
     return set(spool.root.rglob("*")) - rooms
 
 
@@ -69,6 +77,77 @@ def assert_untouched(candidate: Candidate, spool: Spool, ledger: Ledger) -> None
 
 def with_rename(spool: Spool, rename: Rename) -> Spool:
     return Spool(spool.root, spool.instance, spool.spool_id, rename=rename)
+
+
+# --- what can't be moved ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_file_that_alone_can_not_be_moved_waits_and_stops_nobody(spool: Spool, ledger: Ledger, number: int) -> None:
+    candidate = drop(spool)
+
+    def refuse_this_one(source: Path, target: Path) -> None:
+        if source == candidate.path:
+            raise OSError(number, os.strerror(number), str(source))
+        rename_noreplace(source, target)
+
+    with pytest.raises(AttemptError) as caught:
+        take(candidate, with_rename(spool, refuse_this_one), ledger)
+    assert (caught.value.reason, caught.value.kind) == ("not_movable", Kind.TRANSIENT)
+    assert "lsattr" in str(caught.value)
+    assert_untouched(candidate, spool, ledger)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_rename_that_is_refused_to_every_file_is_the_spools_fault(spool: Spool, ledger: Ledger, number: int) -> None:
+    candidate = drop(spool)
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(number, os.strerror(number), str(source))
+
+    with pytest.raises(SpoolError) as caught:
+        take(candidate, with_rename(spool, refuse), ledger)
+    assert caught.value.reason == "not_permitted"
+    assert_untouched(candidate, spool, ledger)
+
+
+def test_immutable_file_waits_and_is_taken_when_it_may_be_moved(spool: Spool, ledger: Ledger) -> None:
+    candidate = drop(spool)
+    with immutable(candidate.path), pytest.raises(AttemptError) as caught:
+        take(candidate, spool, ledger)
+    assert caught.value.reason == "not_movable"
+    job = take(Candidate(candidate.path, candidate.name, b"", candidate.path.lstat()), spool, ledger)
+    assert job is not None
+    assert job.state is State.PENDING
+
+
+def test_claim_whose_share_goes_away_behind_the_rename_is_not_forgotten(spool: Spool, ledger: Ledger) -> None:
+    candidate = drop(spool)
+    away = spool.root.with_name("away")
+
+    def rename_and_unplug(source: Path, target: Path) -> None:
+        rename_noreplace(source, target)
+        spool.root.rename(away)
+
+    with pytest.raises(SpoolError) as caught:
+        take(candidate, with_rename(spool, rename_and_unplug), ledger)
+    assert caught.value.reason == "spool_missing"
+    (job,) = ledger.jobs([State.CLAIMING])
+    assert job.moving_to is not None
+    away.rename(spool.root)
+    assert spool.absolute(job.moving_to).exists()
+
+
+def test_claim_without_its_own_folder_in_processing_pauses_instead_of_passing_over_the_file(
+    spool: Spool, ledger: Ledger
+) -> None:
+    candidate = drop(spool)
+    spool.processing.rmdir()
+
+    with pytest.raises(SpoolError):
+        take(candidate, spool, ledger)
+    assert candidate.path.exists()
+    assert sum(ledger.counts().values()) == 0
 
 
 # --- the happy way ----------------------------------------------------------------------------
@@ -392,7 +471,7 @@ def test_claim_on_a_full_disk_keeps_the_recording_and_goes_on_when_there_is_spac
     tmp_path: Path, ledger: Ledger
 ) -> None:
     with tiny_disk(tmp_path / "disk") as disk:
-        spool = make_spool(disk / "spool")
+        spool = marked(make_spool(disk / "spool"))
         candidate = drop(spool)
         fillers = []
         with pytest.raises(OSError, match="No space"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import threading
 from collections.abc import Callable, Generator, Iterator
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from cesar_watch.core.errors import AttemptError, CesarError, ModelError, RecordingError, SpoolError
+from cesar_watch.core.job import Event as JobEvent
 from cesar_watch.core.job import Job, Request, State
 from cesar_watch.core.spool import Spool
 from cesar_watch.service.attempt import STOP_GRACE_S
@@ -51,6 +53,7 @@ def test_sidecar_of_a_finished_job_names_outputs_and_resting_place(tmp_path: Pat
     assert sidecar["status"] == "completed"
     assert sidecar["progress"] == 100
     assert sidecar["outputs"] == ["talk.txt", "talk.json"]
+    assert list(sidecar["outputs_sha256"]) == sidecar["outputs"]
     assert sidecar["source"]["path"] == "archive/talk.mp3"
     assert sidecar["source"]["sha256"] == job.sha256
     assert sidecar["quality"]["verdict"] == "ok"
@@ -133,17 +136,41 @@ def test_second_attempt_at_work_shows_no_error_of_the_first(tmp_path: Path) -> N
             assert (rig.sidecar()["status"], rig.sidecar()["error"]) == ("processing", None)
 
 
-def test_passing_fault_on_every_attempt_ends_in_failed_with_the_last_reason(tmp_path: Path) -> None:
-    engine = FakeEngine({"talk.mp3": [AttemptError("The engine died.", reason="engine_crashed")]})
+@pytest.mark.parametrize(("reason", "verdict"), [("engine_crashed", "poison"), ("source_unreadable",) * 2])
+def test_passing_fault_on_every_attempt_ends_in_failed_with_its_verdict(
+    tmp_path: Path, reason: str, verdict: str
+) -> None:
+    engine = FakeEngine({"talk.mp3": [AttemptError("It went wrong.", reason=reason)]})
     with open_rig(tmp_path, engine, retry={"max_attempts": 2}) as rig:
-        _transcribe_one(rig)
+        first = _transcribe_one(rig)
+        assert first.error is not None
+        assert first.error.reason == reason
         rig.hand.move(3600)
         rig.work()
         job = rig.only_job()
         assert (job.state, job.attempts) == (State.FAILED, 2)
         assert job.error is not None
-        assert job.error.reason == "engine_crashed"
+        assert job.error.reason == verdict
+        assert "It went wrong." in job.error.message
         assert len(engine.requests) == 2
+
+
+def test_lease_lost_in_the_moment_of_a_failure_leaves_the_other_owner_alone(tmp_path: Path) -> None:
+    """What the engine tells after the last look at the lease must not be told of the other's attempt."""
+
+    class Overtaken(FakeEngine):
+        def transcribe(
+            self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
+        ) -> Generator[Event, None, None]:
+            job, now = rig.only_job(), rig.house.clock.now()
+            rig.house.ledger.apply(job, JobEvent.RELEASED, now, lease=None)
+            rig.house.ledger.lease_next("another", now)
+            raise AttemptError("The engine died.", reason="engine_crashed")
+            yield
+
+    with open_rig(tmp_path, Overtaken()) as rig:
+        job = _transcribe_one(rig)
+        assert (job.state, job.lease, job.error) == (State.PROCESSING, "another", None)
 
 
 def test_attempt_with_a_new_durable_window_pays_for_those_before_it(tmp_path: Path) -> None:
@@ -250,6 +277,33 @@ def test_recording_taken_out_of_processing_fails_with_what_to_do(tmp_path: Path)
         assert done.state is State.FAILED
         assert done.error is not None
         assert done.error.reason == "source_missing"
+        assert rig.files() == ["outbox/talk.status.json"]
+
+
+def test_recording_put_back_into_processing_survives_its_retry(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        (job,) = rig.claim_all()
+        job.source_path(tmp_path).rename(tmp_path / "away.mp3")
+        rig.work()
+        assert rig.only_job().state is State.FAILED
+        job.source_path(tmp_path).parent.mkdir(exist_ok=True)
+        (tmp_path / "away.mp3").rename(job.source_path(tmp_path))
+        rig.house.ledger.ask(rig.only_job(), Request.RETRY)
+        rig.work()
+        assert rig.only_job().state is State.COMPLETED
+
+
+def test_job_whose_folder_was_taken_away_fails_and_lets_the_others_go_on(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3")
+        (job,) = rig.claim_all()
+        shutil.rmtree(job.source_path(tmp_path).parent)
+        rig.drop("other.mp3")
+        rig.claim_all()
+        rig.work()
+        assert [job.state for job in rig.house.ledger.jobs()] == [State.FAILED, State.COMPLETED]
+        assert rig.sidecar()["error"]["reason"] == "source_missing"
 
 
 def test_same_name_twice_makes_two_transcripts_and_overwrites_nothing(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ class Bench:
 
     def events(self, source: Path, *, after: Window | None = None) -> list[Event]:
         first_index, start_s = (after.index + 1, after.end_s) if after else (0, 0.0)
-        request = request_for(source, OPTIONS, first_index=first_index, start_s=start_s)
+        language = after.language if after else None
+        request = request_for(source, OPTIONS, first_index=first_index, start_s=start_s, language=language)
         return list(self.engine.transcribe(request, poll=lambda: None))
 
 
@@ -153,12 +154,20 @@ def test_engine_loads_once_for_many_recordings(used: UsedBench) -> None:
 
 
 def test_engine_resumed_behind_a_window_gives_the_windows_that_were_left(used: UsedBench) -> None:
-    def places(windows: list[Window]) -> list[tuple[int, float, float, float]]:
-        return [(found.index, found.start_s, found.end_s, found.speech_s) for found in windows]
-
     windows = used.windows
     for done in windows:
-        assert places(windows_of(used.events(used.recording, after=done))) == places(windows[done.index + 1 :])
+        assert windows_of(used.events(used.recording, after=done)) == windows[done.index + 1 :]
+
+
+def test_engine_hears_the_same_words_whatever_it_did_before(used: UsedBench, isolation: str) -> None:
+    again = windows_of(used.events(used.recording))
+    used.events(used.short)
+    assert windows_of(used.events(used.recording)) == again == used.windows
+    other = new_bench(isolation, used.recording.parent)
+    try:
+        assert windows_of(other.events(other.recording)) == again
+    finally:
+        other.engine.close()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,13 +15,13 @@ import numpy as np
 import pytest
 
 from cesar_watch.core.config import EngineSettings
-from cesar_watch.core.errors import AttemptError, ModelError
+from cesar_watch.core.errors import AttemptError, CesarError, ModelError
 from cesar_watch.speech.checkpoint import Checkpoint
 from cesar_watch.speech.engine_process import EngineProcess
 from cesar_watch.speech.models import require_model
-from cesar_watch.speech.protocol import Finished, Loading, Setup, Started, request_for
+from cesar_watch.speech.protocol import GO_ON, Finished, Loading, Setup, Started, encode, request_for
 from cesar_watch.speech.transcribe import transcribe
-from tests.sounds import silence, voice, write_wav
+from tests.sounds import conversation, silence, voice, write_wav
 
 OPTIONS = {"window_s": 8.0, "beam_size": 1, "word_timestamps": False}
 
@@ -56,6 +57,11 @@ request = json.loads(sys.stdin.readline())
 print('{"type": "started", "declared_s": null}', flush=True)
 name = os.path.basename(request["path"])
 if name == "stall": sys.stdin.read()
+if name == "stubborn":
+    for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}: signal.signal(number, signal.SIG_IGN)
+    os.close(0)
+    print('{"type": "started", "declared_s": null}', flush=True)
+    while True: signal.pause()
 if name == "segfault": os.kill(os.getpid(), signal.SIGSEGV)
 if name == "memory": os.kill(os.getpid(), signal.SIGKILL)
 if name == "exit": raise SystemExit(3)
@@ -102,6 +108,16 @@ def test_engine_process_that_stalls_is_gone_within_a_second_of_the_interrupt(scr
     assert not is_alive(pids[0])
 
 
+def test_engine_process_that_ignores_its_end_is_killed(scripted: EngineProcess) -> None:
+    events = scripted.transcribe(request_for(Path("stubborn"), {}), poll=lambda: None)
+    next(events)
+    next(events)  # by now it ignores every signal that can be ignored, and its standard input
+    pid = scripted.pid
+    assert pid is not None
+    events.close()
+    assert not is_alive(pid)
+
+
 def test_engine_process_that_stalls_is_polled_on_time(scripted: EngineProcess) -> None:
     calls_s: list[float] = []
 
@@ -115,19 +131,20 @@ def test_engine_process_that_stalls_is_polled_on_time(scripted: EngineProcess) -
     assert calls_s[-1] - calls_s[-3] < 1
 
 
-def test_engine_process_that_cannot_be_started_fails_the_attempt(tmp_path: Path) -> None:
+def test_engine_process_that_cannot_be_started_blames_no_recording(tmp_path: Path) -> None:
     engine = EngineProcess(Setup(model_path=""), command=[str(tmp_path / "gone")])
-    with pytest.raises(AttemptError, match="can't be started"):
+    with pytest.raises(ModelError, match="can't be started"):
         list(engine.transcribe(request_for(Path("a"), {}), poll=lambda: None))
 
 
-def test_engine_process_killed_at_work_fails_the_attempt_and_the_next_one_works(
-    engine: EngineProcess, recording: Path
+@pytest.mark.parametrize(("moment", "fault"), [(Loading, ModelError), (Started, AttemptError)])
+def test_engine_process_killed_fails_the_attempt_once_the_recording_is_open_and_the_next_request_works(
+    engine: EngineProcess, recording: Path, moment: type, fault: type[CesarError]
 ) -> None:
     request = request_for(recording, OPTIONS)
-    with pytest.raises(AttemptError, match="SIGKILL"):
+    with pytest.raises(fault, match="SIGKILL"):
         for event in engine.transcribe(request, poll=lambda: None):
-            if isinstance(event, Loading):
+            if isinstance(event, moment):
                 assert engine.pid is not None
                 os.kill(engine.pid, signal.SIGKILL)
     assert isinstance(list(engine.transcribe(request, poll=lambda: None))[-1], Finished)
@@ -197,6 +214,31 @@ def test_engine_process_ends_by_itself_when_its_service_is_gone(tmp_path: Path, 
         assert process.wait(10) == 0
         # Nor did it finish its window first.
         assert process.stdout.read() == b""
+
+
+def test_engine_process_whose_service_is_gone_does_not_go_on_loading_the_model() -> None:
+    setup = Setup(model_path=str(require_model(EngineSettings())), threads=1)
+    command = [sys.executable, "-m", "cesar_watch.speech.engine_main", setup.model_dump_json()]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b'"loaded"' not in done.stdout
+
+
+def test_engine_process_begins_a_window_only_when_the_one_before_is_durable(tmp_path: Path) -> None:
+    setup = Setup(model_path=str(require_model(EngineSettings())), threads=1)
+    recording = write_wav(tmp_path / "long.wav", conversation(4))
+    command = [sys.executable, "-m", "cesar_watch.speech.engine_main", setup.model_dump_json()]
+    request = request_for(recording, {"window_s": 5.0, "beam_size": 1})
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(encode(request))
+        while b'"window"' not in process.stdout.readline():
+            pass
+        assert select.select([process.stdout], [], [], 0.5)[0] == []
+        process.stdin.write(GO_ON)
+        assert b'"index":1' in process.stdout.readline()
+        process.stdin.close()
 
 
 def test_service_modules_import_nothing_heavy() -> None:
