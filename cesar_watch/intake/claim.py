@@ -6,7 +6,8 @@ The order, and why:
 2. the recording itself is fsynced: what its sender never synced must not be ours by name only;
 3. its job folder is made, durably;
 4. rename into it, without replacing: whoever's rename succeeds owns the file; then the inbox is
-   synced, then the job folder (`core/durable.py` says why in this order);
+   synced, then the job folder (`core/durable.py` says why in this order); a recording that its
+   sender replaced or changed since step 2 is fsynced again;
 5. its sidecar appears, before any worker can have written a later one;
 6. `pending`, committed.
 """
@@ -22,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cesar_watch.core.durable import make_dirs
+from cesar_watch.core.durable import make_dirs, sync_file
 from cesar_watch.core.errors import AttemptError, CesarError, SpoolError, folder_fault
 from cesar_watch.core.job import Event, FileIdentity, Job, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
@@ -68,6 +69,10 @@ def claim(
         _sync_unchanged(candidate, intent.identity)
         make_dirs(target.parent, below=spool.processing)
         spool.move(candidate.path, target)
+        identity = FileIdentity.of(os.lstat(target))
+        if identity != intent.identity:
+            # Its sender replaced or changed it behind our back: then it is this content that must not be lost.
+            sync_file(target)
     except (OSError, AttemptError) as fault:
         # While the share is away, this raises: recovery will find out where the recording is.
         if not spool.holds(target):
@@ -75,11 +80,7 @@ def claim(
         if isinstance(fault, FileNotFoundError) and not os.path.lexists(candidate.path):
             return None
         raise _judged(candidate, spool, fault) from None
-    claimed: dict[str, Any] = {
-        "source": intent.moving_to,
-        "moving_to": None,
-        "identity": FileIdentity.of(os.lstat(target)),
-    }
+    claimed: dict[str, Any] = {"source": intent.moving_to, "moving_to": None, "identity": identity}
     announce(dataclasses.replace(job, state=State.PENDING, **claimed))
     return ledger.apply(job, Event.CLAIMED, now, **claimed)
 

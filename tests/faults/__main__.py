@@ -31,7 +31,7 @@ PER_COMMIT = (
     "tests.faults.sweep pairs --scenarios one --points 2000",
     "tests.faults.sweep errno --scenarios one",
     "tests.faults.power --points 500",
-    "tests.faults.small_disks",
+    "tests.faults.small_disks --scenarios one,first-start,failing",
     "tests.faults.storm fork --kills 3000",
     "tests.faults.storm real --kills 10 --recordings 8",
     "tests.faults.hunt",

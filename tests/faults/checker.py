@@ -108,7 +108,9 @@ class Look:
         return [
             path
             for path, content in self.files.items()
-            if content == sha256 and any(path.is_relative_to(room) for room in rooms)
+            if content == sha256
+            and not path.name.startswith(".cesar-")
+            and any(path.is_relative_to(room) for room in rooms)
         ]
 
     def _check_conserved(self, recording: dict[str, Any]) -> None:

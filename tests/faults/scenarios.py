@@ -248,6 +248,7 @@ def _replace_at_the_rename(life: Life) -> None:
         path = life.place.root / "inbox" / "talk.mp3"
         newer = path.with_name(".newer")
         newer.write_bytes(content_of("talk.mp3"))
+        durable.sync_file(newer)
         newer.replace(path)
 
     _at_the_rename(life, "inbox", replace)

@@ -60,7 +60,7 @@ def _looked_at(storm: Path, outbox: Path, corpus: Path, kills: int) -> Iterator[
         }
         for path in sorted(corpus.iterdir())
     ]
-    expected = {"recordings": recordings, "keep": {}, "own_attempts": 0}
+    expected = {"recordings": recordings, "keep": {}, "own_attempts": 0, "rebuilt": False}
     checker = Checker()
     try:
         wrong = checker.check(storm, storm / ".state", storm / "nothing-delivered", "R", expected, faults=kills)

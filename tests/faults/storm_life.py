@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
 from random import Random
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cesar_watch.core.config import NotifySettings, Settings
 from cesar_watch.core.errors import RecordingError
@@ -49,6 +49,10 @@ class UnhurriedEngine(SpeakingEngine):
             if isinstance(event, Finished | Failed):
                 sd_notify(HEARD)
             yield event
+
+
+AS_USUAL: dict[str, Any] = {"keep": {}, "later": {}, "own_attempts": 0, "rebuilt": False, "two_names": False}
+"""What the checker is told beside the recordings: nothing that it would have to make allowances for."""
 
 
 def content_of(name: str) -> bytes:

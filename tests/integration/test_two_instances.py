@@ -77,7 +77,7 @@ def test_start_beside_the_stopped_engine_of_a_killed_service_works_at_once(spool
     with service(spool.parent, **SHORT_WINDOWS) as first:
         until(lambda: checkpointed_windows(spool), "the first window")
         (engine,) = children(first.pid)
-        os.kill(engine, signal.SIGSTOP)
+        _stop(engine)
         first.kill()
     with _ended(engine), service(spool.parent, **SHORT_WINDOWS) as second:
         until(lambda: phase(spool, second.pid) == "ready", "the second service")
@@ -94,11 +94,21 @@ def test_start_beside_the_hanging_notice_of_a_killed_service_works_at_once(spool
             deaf.settimeout(50)
             with deaf.accept()[0]:
                 (sender,) = [pid for pid in children(first.pid) if b"send_main" in _command_line(pid)]
-                os.kill(sender, signal.SIGSTOP)
+                _stop(sender)
                 first.kill()
         with _ended(sender), service(spool.parent, **QUICK) as second:
             until(lambda: phase(spool, second.pid) == "ready", "the second service")
             assert alive(sender)
+
+
+def _stop(pid: int) -> None:
+    """Stop a process, and wait until all its threads stand."""
+    os.kill(pid, signal.SIGSTOP)
+    threads = Path(f"/proc/{pid}/task")
+    until(
+        lambda: all(path.read_text().rpartition(")")[2].split()[0] == "T" for path in threads.glob("*/stat")),
+        "the stop",
+    )
 
 
 def _command_line(pid: int) -> bytes:
