@@ -6,6 +6,10 @@ import os
 import socket
 
 
+DEAF_S = 1.0
+"""A service manager that does not take a message for this long does not hear it."""
+
+
 def sd_notify(*lines: str) -> None:
     """Send assignments such as "READY=1". Never raises: a deaf service manager must not stop the work."""
     address = os.environ.get("NOTIFY_SOCKET", "")
@@ -15,6 +19,7 @@ def sd_notify(*lines: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(DEAF_S)
             channel.sendto("\n".join(lines).encode(), address)
     except OSError:
         return

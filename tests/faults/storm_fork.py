@@ -33,7 +33,7 @@ from cesar_watch.core.config import Settings
 from cesar_watch.core.held_signals import hold, let_go
 from tests.faults.checker import Checker
 from tests.faults.life import Place, make_place
-from tests.faults.storm_life import HEARD, content_of, live
+from tests.faults.storm_life import AS_USUAL, HEARD, content_of, live
 
 KILLS_A_ROUND = 50
 MOMENTS: dict[str, tuple[int, tuple[float, float]]] = {
@@ -137,12 +137,7 @@ class Shard:
         round.finished_before_the_run_out = len(_rest_in(place))
         self._run_out(place, settings, round)
         round.recordings = len(dropped)
-        expected = {
-            "recordings": [_expected(name) for name in dropped],
-            "keep": {},
-            "own_attempts": 0,
-            "rebuilt": False,
-        }
+        expected = AS_USUAL | {"recordings": [_expected(name) for name in dropped]}
         faults = round.kills + round.stops
         wrong = self._checker.check(place.root, place.state_dir, place.delivered, "R", expected, faults=faults)
         round.violations += [f"{folder.name}: {words}" for words in wrong]
