@@ -26,7 +26,7 @@ from cesar_watch.core.job import Event, FileIdentity, Job, Request, State, advan
 from cesar_watch.core.notice import Notice
 from cesar_watch.core.notice_queue import NoticeQueue
 from cesar_watch.core.rebuild import Rebuild
-from cesar_watch.core.tables import JobRow, MetaRow, NoticeRow, TransitionRow, is_due, to_columns, to_job
+from cesar_watch.core.tables import WHOLE_ROW, JobRow, MetaRow, NoticeRow, TransitionRow, is_due, to_columns, to_job
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Ledger:
     def next_due(self, now: datetime, longest_wait_s: float = math.inf) -> Job | None:
         """Return the job that `lease_next` would lease."""
         ready = is_due(JobRow.not_before_at, now, longest_wait_s)
-        query = JobRow.select().where(JobRow.state == State.PENDING, JobRow.request.is_null(), ready)
+        query = JobRow.select(WHOLE_ROW).where(JobRow.state == State.PENDING, JobRow.request.is_null(), ready)
         return self._first(query.order_by(JobRow.seq))
 
     def forget(self, job: Job) -> None:
@@ -227,7 +227,7 @@ class Ledger:
 
     def requested(self) -> list[Job]:
         """Return the jobs that somebody wants something done with, oldest first."""
-        return self._all(JobRow.select().where(JobRow.request.is_null(False)).order_by(JobRow.seq))
+        return self._all(JobRow.select(WHOLE_ROW).where(JobRow.request.is_null(False)).order_by(JobRow.seq))
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Ledger:
         Raises:
             UsageError: There is none.
         """
-        job = self._first(JobRow.select().where(JobRow.job_id == job_id))
+        job = self._first(JobRow.select(WHOLE_ROW).where(JobRow.job_id == job_id))
         if job is None:
             raise UsageError(f"There is no job {job_id}: `cesar-watch jobs` lists them.", reason="no_such_job")
         return job
@@ -248,7 +248,7 @@ class Ledger:
         Raises:
             UsageError: None does, or several do.
         """
-        query = JobRow.select().where(JobRow.job_id.startswith(prefix), JobRow.state != State.CLAIMING)
+        query = JobRow.select(WHOLE_ROW).where(JobRow.job_id.startswith(prefix), JobRow.state != State.CLAIMING)
         found = self._all(query.order_by(JobRow.seq).limit(6))
         if not found or not prefix:
             raise UsageError(f"There is no job {prefix!r}: `cesar-watch jobs` lists them.", reason="no_such_job")
@@ -261,7 +261,7 @@ class Ledger:
         self, states: Iterable[State] = (), *, newest_first: bool = False, limit: int = 0, skip: int = 0
     ) -> list[Job]:
         """Return jobs in the order they were claimed; no states: all that are shown to the world."""
-        query = JobRow.select().where(JobRow.state.in_(list(states) or _SHOWN))
+        query = JobRow.select(WHOLE_ROW).where(JobRow.state.in_(list(states) or _SHOWN))
         query = query.order_by(JobRow.seq.desc() if newest_first else JobRow.seq)
         if limit:
             query = query.limit(limit).offset(skip)

@@ -13,7 +13,7 @@ from playhouse.apsw_ext import APSWDatabase
 
 from cesar_watch.core.database import fetch, ledger_faults
 from cesar_watch.core.notice import Notice, NoticeStatus, QueuedNotice
-from cesar_watch.core.tables import NoticeRow, is_due, to_queued_notice
+from cesar_watch.core.tables import WHOLE_ROW, NoticeRow, is_due, to_queued_notice
 
 
 class NoticeQueue:
@@ -32,7 +32,11 @@ class NoticeQueue:
     def due(self, now: datetime, longest_wait_s: float = math.inf) -> QueuedNotice | None:
         """Return the oldest notice whose time has come; `longest_wait_s` as for `Ledger.lease_next`."""
         ready = is_due(NoticeRow.not_before_at, now, longest_wait_s)
-        query = NoticeRow.select().where(NoticeRow.status == NoticeStatus.PENDING, ready).order_by(NoticeRow.number)
+        query = (
+            NoticeRow.select(WHOLE_ROW)
+            .where(NoticeRow.status == NoticeStatus.PENDING, ready)
+            .order_by(NoticeRow.number)
+        )
         return next(iter(self._all(query.limit(1))), None)
 
     def sent(self, queued: QueuedNotice, now: datetime) -> None:
@@ -59,7 +63,7 @@ class NoticeQueue:
 
     def recent(self, limit: int = 100) -> list[QueuedNotice]:
         """Return the newest notices, newest first."""
-        return self._all(NoticeRow.select().order_by(NoticeRow.number.desc()).limit(limit))
+        return self._all(NoticeRow.select(WHOLE_ROW).order_by(NoticeRow.number.desc()).limit(limit))
 
     def counts(self) -> dict[NoticeStatus, int]:
         """Return how many notices stand where."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 
-
 DEAF_S = 1.0
 """A service manager that does not take a message for this long does not hear it."""
 
