@@ -36,6 +36,7 @@ ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "ESTALE", "EINTR")
 KILLS = (Action.KILL_BEFORE, Action.KILL_AFTER)
 WHAT = {
     "kill": "kills before and after every mutating call of every scenario",
+    "before": "kills before every mutating call of every scenario",
     "sample": "kills at calls drawn from every scenario",
     "pairs": "kills during the recovery from a kill",
     "errno": "errors at every call, once and for ever",
@@ -157,12 +158,14 @@ def _finished(bench: Bench, scenario: Scenario, place: Place, faults: int = 1) -
     return wrong + bench.look(scenario, place, "R", faults)
 
 
-def sweep_kills(bench: Bench, scenarios: Iterable[Scenario], shard: tuple[int, int]) -> Tally:
-    """Kill before and after every call of every scenario; this worker takes every n-th call."""
+def sweep_kills(
+    bench: Bench, scenarios: Iterable[Scenario], actions: Iterable[Action], shard: tuple[int, int]
+) -> Tally:
+    """Kill before and after (`actions`) every call of every scenario; this worker takes every n-th call."""
     tally = Tally()
     for scenario in scenarios:
         before = tally.points
-        for action in KILLS:
+        for action in actions:
             for at in itertools.count(1 + shard[0], shard[1]):
                 outcome, wrong = kill_point(bench, scenario, Fault(at, action))
                 tally.points += outcome.how == "killed"
@@ -327,16 +330,17 @@ def _work(arguments: argparse.Namespace, shard: tuple[int, int]) -> Tally:
             return sweep_pairs(bench, scenarios, arguments.points, arguments.seed, shard)
         if arguments.sweep == "errno":
             return sweep_errors(bench, scenarios, arguments.errors, shard)
-        return sweep_kills(bench, scenarios, shard)
+        return sweep_kills(bench, scenarios, KILLS[:1] if arguments.before else KILLS, shard)
 
 
 def main() -> int:
     """Run one sweep and print what came out."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.sweep")
-    parser.add_argument("sweep", choices=tuple(WHAT))
+    parser.add_argument("sweep", choices=[name for name in WHAT if name != "before"])
     parser.add_argument("--scenarios", type=lambda text: tuple(filter(None, text.split(","))), default=())
     parser.add_argument("--errors", type=lambda text: tuple(text.split(",")), default=ERRORS)
     parser.add_argument("--points", type=int, default=3000, help="pairs in all, or calls drawn from each scenario")
+    parser.add_argument("--before", action="store_true", help="of the kills, only those before a call")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shards", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
@@ -344,7 +348,8 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     began_s = time.monotonic()
     total = shards(lambda shard: _work(arguments, shard), arguments.shards)
-    note(arguments.sweep, WHAT[arguments.sweep], total.points, total.wrong, time.monotonic() - began_s)
+    what = WHAT["before" if arguments.before else arguments.sweep]
+    note(arguments.sweep, what, total.points, total.wrong, time.monotonic() - began_s)
     return 1 if total.wrong else 0
 
 
