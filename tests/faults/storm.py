@@ -21,6 +21,12 @@ from pathlib import Path
 
 from tests.faults import storm_fork as fork
 from tests.faults import storm_real as real
+from tests.faults.driver import note, tell
+
+WHAT = {
+    "real": "the real command, with its engine",
+    "fork": "the whole supervisor in forked processes, with an engine that only spells",
+}
 
 
 def main() -> int:
@@ -30,16 +36,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = options.jobs_dir or Path(tempfile.mkdtemp(prefix="cesar-storm-", dir=_ram()))
     folder.mkdir(parents=True, exist_ok=True)
+    began_s = time.monotonic()
     try:
         report = _real(folder, options) if options.storm == "real" else _fork(folder, options)
     finally:
         if not options.keep:
             shutil.rmtree(folder)
-    lines, violations = report.lines(), report.violations
-    sys.stdout.write("\n".join([*lines, f"{len(violations)} violations", *violations]) + "\n")
+    for line in report.lines():
+        tell(line)
+    what = f"kills of {WHAT[options.storm]}"
+    if options.storm == "real":
+        what += f", {options.recordings} recordings"
+    note(f"storm {options.storm}", what, report.kills, report.violations, time.monotonic() - began_s)
     if options.json:
         options.json.write_text(json.dumps(dataclasses.asdict(report), indent=1) + "\n")
-    return 1 if violations else 0
+    return 1 if report.violations else 0
 
 
 def _real(folder: Path, options: argparse.Namespace) -> real.Report:
@@ -56,11 +67,8 @@ def _fork(folder: Path, options: argparse.Namespace) -> fork.Report:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.storm")
     storms = parser.add_subparsers(dest="storm", required=True)
-    for name, kills, words in (
-        ("real", 1000, "the real command, with its engine"),
-        ("fork", 3000, "the whole supervisor in forked processes, with an engine that only spells"),
-    ):
-        storm = storms.add_parser(name, help=words)
+    for name, kills in (("real", 1000), ("fork", 3000)):
+        storm = storms.add_parser(name, help=WHAT[name])
         storm.add_argument("--kills", type=int, default=kills)
         storm.add_argument("--seed", type=int, default=1)
         storm.add_argument("--jobs-dir", type=Path, help="work in this folder instead of one in /dev/shm")
