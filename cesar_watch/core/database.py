@@ -183,7 +183,7 @@ def _damaged(path: Path, what: object) -> LedgerError:
     if ledger_file.application_id(path) not in (None, APPLICATION_ID):
         return _foreign_program(path)
     return LedgerError(
-        f"The ledger {path} is damaged ({what}): start the service again, which keeps it aside and makes a new one "
+        f"The ledger {path} is damaged ({what}): at its start the service keeps it aside and makes a new one "
         "from the folders.",
         reason="ledger_damaged",
     )
