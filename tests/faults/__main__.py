@@ -28,12 +28,12 @@ SEED = "1"
 PER_COMMIT = (
     "tests.faults.sweep kill --before",
     "tests.faults.sweep killer",
-    "tests.faults.sweep pairs --scenarios one --points 2000",
+    "tests.faults.sweep pairs --scenarios one --points 800",
     "tests.faults.sweep errno --scenarios one",
     "tests.faults.power --points 500",
-    "tests.faults.small_disks --scenarios one,first-start,failing",
+    "tests.faults.small_disks --scenarios one,first-start",
     "tests.faults.storm fork --kills 3000",
-    "tests.faults.storm real --kills 10 --recordings 8",
+    "tests.faults.storm real --kills 5 --recordings 4",
     "tests.faults.hunt",
 )
 RELEASE = (

@@ -187,11 +187,17 @@ _RESTING = (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 
 @contextlib.contextmanager
-def alive(place: Place, engine: SpeakingEngine, /, **sections: Any) -> Iterator[Life]:
-    """Start the service: open the house and put right what an earlier life left."""
+def alive(place: Place, engine: SpeakingEngine, /, *, start_counts: bool = True, **sections: Any) -> Iterator[Life]:
+    """Start the service: open the house and put right what an earlier life left.
+
+    Args:
+        start_counts: Whether the calls of the start count, for the fault that is armed.
+    """
     hand = HandClock()
-    with open_house(place.settings(**sections), hand.clock()) as house:
-        recovery.recover(house)
+    with contextlib.ExitStack() as stack:
+        with contextlib.nullcontext() if start_counts else world():
+            house = stack.enter_context(open_house(place.settings(**sections), hand.clock()))
+            recovery.recover(house)
         life = Life(place, house, hand, engine)
         try:
             yield life
@@ -200,14 +206,22 @@ def alive(place: Place, engine: SpeakingEngine, /, **sections: Any) -> Iterator[
                 actor.close()
 
 
-def try_alive(place: Place, engine: SpeakingEngine, act: Callable[[Life], None], /, **sections: Any) -> bool:
+def try_alive(
+    place: Place,
+    engine: SpeakingEngine,
+    act: Callable[[Life], None],
+    /,
+    *,
+    start_counts: bool = True,
+    **sections: Any,
+) -> bool:
     """Start and act; return False where the start or the act ended in an error that is told to a person.
 
     Raises:
         Exception: Anything that a person would see as a traceback.
     """
     try:
-        with alive(place, engine, **sections) as life:
+        with alive(place, engine, start_counts=start_counts, **sections) as life:
             act(life)
     except (CesarError, OSError) as fault:
         if isinstance(fault, CesarError) and fault.kind is not Kind.SYSTEMIC:

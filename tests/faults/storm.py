@@ -1,7 +1,7 @@
 """SIGKILL storms.
 
     python -m tests.faults.storm real --kills 1000 --recordings 200 --seed 1
-    python -m tests.faults.storm fork --kills 3000 --seed 1 --shards 2
+    python -m tests.faults.storm fork --kills 3000 --seed 1
 
 `real` is the real command with its engine process (see storm_real), `fork` the whole supervisor in forked processes
 with an engine that only spells (see storm_fork). Exits 0 without violations, 1 with some. Nothing is left behind.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import sys
@@ -75,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         storm.add_argument("--keep", action="store_true", help="leave the folder for a look at it")
         storm.add_argument("--json", type=Path, help="write the report here")
     storms.choices["real"].add_argument("--recordings", type=int, default=200)
-    storms.choices["fork"].add_argument("--shards", type=int, default=2)
+    storms.choices["fork"].add_argument("--shards", type=int, default=2 * (os.cpu_count() or 1))
     storms.choices["fork"].add_argument("--signals", choices=["kill", "mixed"], default="kill")
     return parser
 
