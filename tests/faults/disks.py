@@ -91,10 +91,14 @@ def workshop() -> Iterator[Path]:
         raise CantMount("there is no /dev/shm to keep images in")
     if _libc.unshare(_CLONE_NEWNS) != 0 or _libc.mount(b"none", b"/", None, _MS_REC_PRIVATE, None) != 0:
         raise CantMount(f"a mount namespace of one's own is refused ({_last_error()}): needs root")
-    _remove_leftovers()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY))
-    with (folder / _LOCK).open("w") as lock:
+    # Two that begin at once must not take each other's new folder for a leftover.
+    with (MEMORY / f"{PREFIX}lock").open("w") as beginning:
+        fcntl.flock(beginning, fcntl.LOCK_EX)
+        _remove_leftovers()
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=MEMORY))
+        lock = (folder / _LOCK).open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock:
         try:
             yield folder
         finally:

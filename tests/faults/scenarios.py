@@ -21,6 +21,7 @@ from cesar_watch.core.errors import AlreadyRunning, AttemptError, ModelError, Re
 from cesar_watch.core.job import Event, Request, State
 from cesar_watch.core.spool import Spool
 from cesar_watch.service.house import open_house
+from cesar_watch.service.mending import mend
 from tests.faults.life import Interruption, Life, Place, SpeakingEngine, alive, make_place, place_in, try_alive, world
 
 COMPLETED = ("completed",)
@@ -63,6 +64,7 @@ class Scenario:
         sections: Settings that differ.
         rebuilt: Whether the ledger is lost, with its history and its notices.
         two_names: Whether a file may for a moment have two names, because the mount can only link and unlink.
+        sidecar_away: Whether a sidecar is missing until it is mended.
         start_counts: Whether faults come during the start too; where it has nothing special to do, that of `one` stands
             for it.
         fresh: The first start of all is part of the act.
@@ -84,6 +86,7 @@ class Scenario:
     sections: dict[str, Any] = field(default_factory=dict)
     rebuilt: bool = False
     two_names: bool = False
+    sidecar_away: bool = False
     start_counts: bool = False
     fresh: bool = False
 
@@ -144,6 +147,7 @@ class Scenario:
             "later": {name: hashlib.sha256(content_of(name)).hexdigest() for name in self.later},
             "own_attempts": self.own_attempts,
             "rebuilt": self.rebuilt,
+            "sidecar_away": self.sidecar_away,
             "two_names": self.two_names,
         }
 
@@ -321,6 +325,14 @@ def _three_kinds(life: Life) -> None:
     _die_behind_the_first_window(life)
 
 
+def _sidecar_gone(place: Place) -> None:
+    (place.root / "outbox" / "talk.status.json").unlink()
+
+
+def _mend(life: Life) -> None:
+    mend(life.house)
+
+
 def _ledger_gone(place: Place) -> None:
     for path in place.state_dir.glob("ledger.db*"):
         path.unlink()
@@ -412,6 +424,15 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario("ledger-gone", _THREE, before=_three_kinds, between=_ledger_gone, rebuilt=True, start_counts=True),
     Scenario("ledger-garbage", _THREE, before=_three_kinds, between=_ledger_garbage, rebuilt=True, start_counts=True),
+    Scenario(
+        "verify-repair",
+        _ends("talk.mp3"),
+        before=_run_out,
+        between=_sidecar_gone,
+        insist=_mend,
+        sidecar_away=True,
+        start_counts=True,
+    ),
     Scenario("lease-lost-at-the-last-moment", _ends("talk.mp3"), act=_lease_lost, own_attempts=1),
     Scenario("resume-behind-a-checkpoint", _ends("talk.mp3"), before=_die_behind_the_first_window, start_counts=True),
     Scenario("graceful-stop-in-mid-work", _ends("talk.mp3"), act=_stop_in_mid_work),
