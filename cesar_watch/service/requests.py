@@ -23,7 +23,7 @@ def carry_out_requests(house: House) -> int:
 
     Raises:
         CesarError, OSError: A systemic fault; the request stays noted. A file that alone refuses to be moved or removed
-            is none: that is told, and the request is forgotten.
+            is none: that is told, and the request is forgotten, unless it may have been carried out by half.
     """
     done = 0
     for job in house.ledger.requested():
@@ -37,11 +37,26 @@ def carry_out_requests(house: House) -> int:
             log.warning("%s: %s", job.display_name, fault)
             house.ledger.ask(job, None)
         except PermissionError as fault:
-            house.prove()
-            log.warning("%s: what was asked for is refused (%s): see who owns the file.", job.display_name, fault)
-            house.ledger.ask(job, None)
+            _refused(house, job, fault)
         done += 1
     return done
+
+
+def _refused(house: House, job: Job, fault: PermissionError) -> None:
+    """Tell, once, that one file refuses. A job that may be half deleted stays asked to be deleted.
+
+    Raises:
+        CesarError: Everything refuses: a systemic fault.
+    """
+    refusal = f"What was asked for is refused ({fault}): see who owns the file."
+    if job.message == refusal:
+        return
+    house.prove()
+    log.warning("%s: %s", job.display_name, refusal)
+    if job.request in (Request.DELETE, Request.DELETE_RECORDING):
+        house.ledger.update(job, house.clock.now(), message=refusal)
+    else:
+        house.ledger.ask(job, None)
 
 
 def _carry_out(house: House, job: Job) -> None:

@@ -361,7 +361,7 @@ def test_share_that_vanishes_at_any_call_leaves_nothing_on_the_disk_below_and_co
     assert point > FEWEST_POINTS
 
 
-def test_recording_that_can_not_be_deleted_stops_no_other(tmp_path: Path) -> None:
+def test_recording_that_can_not_be_deleted_stops_no_other_and_goes_when_it_can(tmp_path: Path) -> None:
     with _service(tmp_path / "spool") as service:
         rig = service.rig
         rig.drop("talk.mp3", SOUND)
@@ -370,11 +370,13 @@ def test_recording_that_can_not_be_deleted_stops_no_other(tmp_path: Path) -> Non
             rig.house.ledger.ask(rig.only_job(), Request.DELETE_RECORDING)
             rig.drop("next.mp3", SOUND)
             service.live(60)
-        assert service.faults() == []
-        assert [(job.name, job.state, job.request) for job in rig.house.ledger.jobs()] == [
-            (b"talk.mp3", State.COMPLETED, None),
-            (b"next.mp3", State.COMPLETED, None),
-        ]
+            assert service.faults() == []
+            half, done = rig.house.ledger.jobs()
+            assert (half.request, done.state) == (Request.DELETE_RECORDING, State.COMPLETED)
+            assert "is refused" in half.message
+        service.live(60)
+        assert [job.name for job in rig.house.ledger.jobs()] == [b"next.mp3"]
+        assert not (tmp_path / "spool/archive/talk.mp3").exists()
 
 
 def test_recording_that_can_not_be_moved_stops_no_other_and_is_taken_when_it_can(tmp_path: Path) -> None:
