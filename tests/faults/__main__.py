@@ -28,7 +28,7 @@ SEED = "1"
 PER_COMMIT = (
     "tests.faults.sweep kill --before",
     "tests.faults.sweep killer",
-    "tests.faults.sweep pairs --scenarios one --points 800",
+    "tests.faults.sweep pairs --scenarios one --points 400",
     "tests.faults.sweep errno --scenarios one",
     "tests.faults.power --points 500",
     "tests.faults.small_disks --scenarios one,first-start",

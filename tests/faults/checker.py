@@ -22,6 +22,16 @@ from typing import Any
 ROOMS = ("inbox", "processing", "outbox", "archive", "failed", "duplicates")
 RECORDING_ROOMS = ("inbox", "processing", "archive", "failed", "duplicates")
 ROOM_OF = {"completed": "archive", "failed": "failed", "cancelled": "failed"}
+USUAL: dict[str, Any] = {
+    "recordings": [],
+    "keep": {},
+    "later": {},
+    "own_attempts": 0,
+    "rebuilt": False,
+    "sidecar_away": False,
+    "two_names": False,
+}
+"""What is expected where a request says nothing else."""
 AT_THE_ROOT = {*ROOMS, ".cesar-watch", ".state"}
 
 
@@ -32,7 +42,7 @@ class Look:
         self.root = Path(request["root"])
         self.state_dir = Path(request["state_dir"])
         self.delivered = Path(request["delivered"])
-        self.expected = request["expected"]
+        self.expected = USUAL | request["expected"]
         self.faults = request["faults"]
         self.wrong: list[str] = []
         self.files = {path: _sha256(path) for room in ROOMS for path in _files(self.root / room)}

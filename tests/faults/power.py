@@ -129,7 +129,10 @@ class PowerBench:
         if len(self._disks) > 1:
             place = dataclasses.replace(place, state_dir=self._disks[1].mount_point / number)
             shutil.copytree(template.state_dir, place.state_dir)
-        return dataclasses.replace(place, delivered=self._folder / f"delivered-{number}")
+        delivered = self._folder / f"delivered-{number}"
+        if template.delivered.exists():
+            shutil.copyfile(template.delivered, delivered)
+        return dataclasses.replace(place, delivered=delivered)
 
     def _prepared(self, scenario: Scenario) -> Place:
         """Prepare a scenario in memory, in this process: what Python learns in it, every child knows from its birth."""
