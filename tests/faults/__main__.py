@@ -26,7 +26,7 @@ BEGIN, END = "<!-- figures: make faults-full -->\n", "<!-- end of figures -->\n"
 SEED = "1"
 
 PER_COMMIT = (
-    "tests.faults.sweep kill --before",
+    "tests.faults.sweep kill --states",
     "tests.faults.sweep killer",
     "tests.faults.sweep pairs --scenarios one --points 400",
     "tests.faults.sweep errno --scenarios one",

@@ -6,6 +6,7 @@ The parent imports everything once and never opens a ledger or starts a thread, 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -76,6 +77,7 @@ def forked(life: Callable[[], None], place: Place | None = None, fault: Fault | 
 def _live(life: Callable[[], None], place: Place | None, fault: Fault | None, writer: int) -> None:
     """Never returns."""
     status = 1
+    gc.disable()  # a life is short
     try:
         logging.disable(logging.CRITICAL)
         if fault is not None and place is not None:

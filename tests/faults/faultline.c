@@ -162,7 +162,7 @@ static enum verdict enter(const char *name, struct place place, int can_be_short
     long number = __atomic_add_fetch(&count, 1, __ATOMIC_SEQ_CST);
     if (at == 0 || number < at || (number > at && !is_forever)) return GO_ON;
     if (action == SHORT_WRITE && !can_be_short) return GO_ON;
-    if (number == at) tell(number, name, place);
+    if (number == at || action == NONE) tell(number, name, place);
     switch (action) {
     case KILL_BEFORE:
         __atomic_store_n(&is_dying, 1, __ATOMIC_SEQ_CST);
@@ -315,7 +315,8 @@ int faultline_watch(const char *prefix) {
     return 0;
 }
 
-/* Begin to count at one; the fault comes at call `number`, never where it is 0. */
+/* Begin to count at one; the fault comes at call `number`, never where it is 0. With NONE the calls are only told:
+ * that one, or all from it on. */
 void faultline_arm(long number, int what, int error, int forever) {
     action = (enum action)what;
     error_number = error;
@@ -347,7 +348,7 @@ void faultline_pause(int paused) { is_paused = paused; }
 
 long faultline_count(void) { return __atomic_load_n(&count, __ATOMIC_SEQ_CST); }
 
-/* Write the line "NUMBER CALL PATH [-> PATH]" to this descriptor when the fault comes; -1: to none. */
+/* Write the line "NUMBER CALL PATH [-> PATH]" to this descriptor when the fault comes, and for NONE; -1: to none. */
 void faultline_report_fd(int descriptor) { report = descriptor; }
 
 /* FAULTLINE_WATCH=PATH:PATH, _AT, _ACTION=kill_before|kill_after|fail|short_write, _ERRNO (a number), _FOREVER=1,

@@ -115,6 +115,7 @@ class Faultline:
         """Begin to count at 1; the fault comes at call `at`, never where that is 0.
 
         Args:
+            action: `Action.NONE` only tells of the call, or of all from it on.
             error: The errno of `Action.FAIL`.
             forever: Fail every call from `at` on. EINTR fails every second one, since a caller rightly tries
                 again at once.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import itertools
 import logging
 import os
@@ -21,7 +22,7 @@ import random
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,21 +30,22 @@ from cesar_watch.verify.examine import Examination
 from tests.faults.checker import Checker
 from tests.faults.driver import Fault, Outcome, forked, note, workshop
 from tests.faults.life import Place
-from tests.faults.preload import Action, Faultline, preloaded
+from tests.faults.preload import Action, preloaded
 from tests.faults.scenarios import KILLER, Scenario, chosen, make_place, place_in
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "ESTALE", "EINTR")
 KILLS = (Action.KILL_BEFORE, Action.KILL_AFTER)
+SYNCS = ("fsync", "fdatasync", "syncfs", "sync_file_range")
 WHAT = {
     "kill": "kills before and after every mutating call of every scenario",
-    "before": "kills before every mutating call of every scenario",
+    "states": "kills, one in every state of the files that every scenario goes through",
     "sample": "kills at calls drawn from every scenario",
     "pairs": "kills during the recovery from a kill",
     "errno": "errors at every call, once and for ever",
     "killer": "deaths by a recording that kills the service",
 }
-FEWEST_POINTS = 20
-"""A scenario with fewer points has lost its grip on the code."""
+FEWEST_CALLS = 20
+"""A scenario with fewer has lost its grip on the code."""
 MAX_ATTEMPTS = 3
 """As in the settings of all lives (`life.Place`)."""
 Setup = Callable[[], None]
@@ -159,22 +161,40 @@ def _finished(bench: Bench, scenario: Scenario, place: Place, faults: int = 1) -
 
 
 def sweep_kills(
-    bench: Bench, scenarios: Iterable[Scenario], actions: Iterable[Action], shard: tuple[int, int]
+    bench: Bench, scenarios: Iterable[Scenario], shard: tuple[int, int], *, once_a_state: bool = False
 ) -> Tally:
-    """Kill before and after (`actions`) every call of every scenario; this worker takes every n-th call."""
+    """Kill before and after every call of every scenario; this worker takes every n-th point.
+
+    Args:
+        once_a_state: Only once in every state of the files that a kill can leave behind.
+    """
     tally = Tally()
     for scenario in scenarios:
-        before = tally.points
-        for action in actions:
-            for at in itertools.count(1 + shard[0], shard[1]):
-                outcome, wrong = kill_point(bench, scenario, Fault(at, action))
-                tally.points += outcome.how == "killed"
-                tally.wrong += [f"{scenario.name} {action.name} {outcome.point}: {words}" for words in wrong]
-                if outcome.how != "killed":
-                    break
-        if tally.points - before < FEWEST_POINTS / shard[1]:
-            tally.wrong.append(f"{scenario.name} has only {tally.points - before} points")
+        calls = calls_of(bench, scenario)
+        if len(calls) < FEWEST_CALLS:
+            tally.wrong.append(f"{scenario.name} has only {len(calls)} calls")
+        points = _states(calls) if once_a_state else list(itertools.product(range(1, len(calls) + 1), KILLS))
+        for at, action in points[shard[0] :: shard[1]]:
+            outcome, wrong = kill_point(bench, scenario, Fault(at, action))
+            tally.points += 1
+            if outcome.how != "killed":
+                wrong.append(f"call {at} was not reached again: the life {outcome.how}")
+            tally.wrong += [f"{scenario.name} {action.name} {outcome.point}: {words}" for words in wrong]
     return tally
+
+
+def _states(calls: Sequence[str]) -> list[tuple[int, Action]]:
+    """Return one point for each state of the files: the state before the first call, and behind each that changes them.
+
+    A kill leaves the same before a sync and after it; and SQLite's index of the -wal is made anew by whoever opens the
+    ledger first.
+    """
+    changing = [at for at, call in enumerate(calls, 1) if _changes_files(*call.split(" ", 2)[1:])]
+    return [(1, Action.KILL_BEFORE), *((at, Action.KILL_AFTER) for at in changing)]
+
+
+def _changes_files(name: str, path: str) -> bool:
+    return name not in SYNCS and not path.endswith("-shm")
 
 
 def sweep_sample(bench: Bench, scenarios: Iterable[Scenario], points: int, seed: int, shard: tuple[int, int]) -> Tally:
@@ -191,12 +211,13 @@ def sweep_sample(bench: Bench, scenarios: Iterable[Scenario], points: int, seed:
 
 
 def sweep_pairs(bench: Bench, scenarios: Iterable[Scenario], points: int, seed: int, shard: tuple[int, int]) -> Tally:
-    """Kill, and kill the recovery from it; pairs of calls drawn by seed."""
+    """Kill, and kill the recovery from it; pairs of calls drawn by seed, so many in all."""
     tally = Tally()
-    for scenario in scenarios:
+    drawn_from = list(scenarios)
+    for scenario in drawn_from:
         first_calls = count_calls(bench, scenario)
         chance = random.Random(f"{seed}:{scenario.name}:{shard[0]}")
-        for _ in range(points // shard[1]):
+        for _ in range(points // (shard[1] * len(drawn_from))):
             first = Fault(chance.randint(1, first_calls), chance.choice(KILLS))
             place = bench.place(scenario)
             outcome = bench.live(scenario, place, first)
@@ -213,23 +234,23 @@ def sweep_pairs(bench: Bench, scenarios: Iterable[Scenario], points: int, seed: 
     return tally
 
 
-def count_calls(bench: Bench, scenario: Scenario) -> int:
-    """Return how many mutating calls an undisturbed life makes."""
+def calls_of(bench: Bench, scenario: Scenario) -> list[str]:
+    """Return the mutating calls of an undisturbed life, each as `NUMBER CALL PATH [-> PATH]`.
+
+    Raises:
+        RuntimeError: It does not end well; the words of the child are in it.
+    """
     place = bench.place(scenario)
-    reader, writer = os.pipe()
-
-    def life() -> None:
-        scenario.live(place)
-        os.write(writer, str(Faultline().count()).encode())
-
-    outcome = forked(life, place, Fault(0, Action.NONE))
-    os.close(writer)
-    count = os.read(reader, 100)
-    os.close(reader)
+    outcome = bench.live(scenario, place, Fault(1, Action.NONE, forever=True))
     bench.forget(place)
     if outcome.how != "done":
         raise RuntimeError(f"{scenario.name} does not live undisturbed: {outcome.words}")
-    return int(count)
+    return [outcome.point, *outcome.words.splitlines()]
+
+
+def count_calls(bench: Bench, scenario: Scenario) -> int:
+    """Return how many mutating calls an undisturbed life makes."""
+    return len(calls_of(bench, scenario))
 
 
 def sweep_errors(bench: Bench, scenarios: Iterable[Scenario], errors: Iterable[str], shard: tuple[int, int]) -> Tally:
@@ -290,6 +311,7 @@ def shards(work: Callable[[tuple[int, int]], Tally], number: int) -> Tally:
         child = os.fork()
         if child == 0:
             os.close(reader)
+            gc.freeze()  # what is never looked at by the collector stays shared with the children of this one
             status = 1
             try:
                 tally = _told(work, (index, number))
@@ -330,17 +352,17 @@ def _work(arguments: argparse.Namespace, shard: tuple[int, int]) -> Tally:
             return sweep_pairs(bench, scenarios, arguments.points, arguments.seed, shard)
         if arguments.sweep == "errno":
             return sweep_errors(bench, scenarios, arguments.errors, shard)
-        return sweep_kills(bench, scenarios, KILLS[:1] if arguments.before else KILLS, shard)
+        return sweep_kills(bench, scenarios, shard, once_a_state=arguments.states)
 
 
 def main() -> int:
     """Run one sweep and print what came out."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.sweep")
-    parser.add_argument("sweep", choices=[name for name in WHAT if name != "before"])
+    parser.add_argument("sweep", choices=[name for name in WHAT if name != "states"])
     parser.add_argument("--scenarios", type=lambda text: tuple(filter(None, text.split(","))), default=())
     parser.add_argument("--errors", type=lambda text: tuple(text.split(",")), default=ERRORS)
     parser.add_argument("--points", type=int, default=3000, help="pairs in all, or calls drawn from each scenario")
-    parser.add_argument("--before", action="store_true", help="of the kills, only those before a call")
+    parser.add_argument("--states", action="store_true", help="of kills that leave the same files, only one")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shards", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
@@ -348,7 +370,7 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     began_s = time.monotonic()
     total = shards(lambda shard: _work(arguments, shard), arguments.shards)
-    what = WHAT["before" if arguments.before else arguments.sweep]
+    what = WHAT["states" if arguments.states else arguments.sweep]
     note(arguments.sweep, what, total.points, total.wrong, time.monotonic() - began_s)
     return 1 if total.wrong else 0
 
