@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cesar_watch.cli.common import ConfigOption, SetOption, out, settings_and_path, settings_for, start_logging
+from cesar_watch.cli.tables import by_reason
 from cesar_watch.core.durable import write_new
 from cesar_watch.core.errors import NameTaken, folder_fault
 from cesar_watch.core.spool import create_spool
@@ -92,6 +93,7 @@ def _serve(config: Path | None, overrides: list[str] | None, *, drain: bool) -> 
         code = supervisor.run()
     if drain:
         done = f"{supervisor.worker.completed} completed, {supervisor.worker.failed} failed"
-        left = f", {supervisor.intake.stuck} left in the inbox (empty or busy)" if supervisor.intake.stuck else ""
+        parked = supervisor.intake.parked
+        left = f", {sum(parked.values())} left in the inbox ({by_reason(parked)})" if parked else ""
         out.print(f"Drained: {done}{left}.")
     return code

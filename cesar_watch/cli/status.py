@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cesar_watch.cli.common import SNAPSHOT, ConfigOption, JsonOption, out, settings_for
-from cesar_watch.cli.tables import ago, facts_table, jobs_table, utc_now
+from cesar_watch.cli.tables import ago, by_reason, facts_table, jobs_table, utc_now
 from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import folder_fault
 from cesar_watch.core.humanize import count
@@ -39,6 +39,7 @@ class Snapshot:
     model: str
     waiting: int
     ignored: int
+    parked: dict[str, int]
     counts: dict[str, int]
     current: list[Job]
     notices: dict[str, int]
@@ -95,13 +96,15 @@ def _take_snapshot(settings: Settings) -> Snapshot:
     with visit_house(settings) as house:
         found = list(scan(house.spool.inbox, settings.spool))
         counts = house.ledger.counts()
+        running, account = is_running(settings.state_dir), read_state(settings.state_dir)
         return Snapshot(
-            running=is_running(settings.state_dir),
-            account=read_state(settings.state_dir),
+            running=running,
+            account=account,
             spool=str(settings.spool.root),
             model=settings.engine.model,
             waiting=sum(isinstance(item, Candidate) for item in found),
             ignored=sum(not isinstance(item, Candidate) for item in found),
+            parked=account.parked if running and account else {},
             counts={
                 **{state.value: counts[state] for state in _COUNTED},
                 "processing": counts[State.PROCESSING] + counts[State.TRANSCRIBED],
@@ -135,7 +138,7 @@ def as_mapping(snapshot: Snapshot) -> dict[str, Any]:
         "spool": snapshot.spool,
         "disk": snapshot.trouble,
         "model": snapshot.model,
-        "inbox": {"waiting": snapshot.waiting, "ignored": snapshot.ignored},
+        "inbox": {"waiting": snapshot.waiting, "parked": snapshot.parked, "ignored": snapshot.ignored},
         "jobs": snapshot.counts,
         "current": [sidecar(job) for job in snapshot.current],
         "notices": snapshot.notices,
@@ -151,7 +154,9 @@ def render(snapshot: Snapshot, *, with_jobs: bool = True) -> Group:
         phase = f"paused {ago(account.since, utc_now())} (process {account.pid})"
     if account and account.message:
         phase += f": {account.message}"
-    inbox = f"{count(snapshot.waiting, 'recording')} waiting to settle"
+    inbox = f"{count(max(0, snapshot.waiting - sum(snapshot.parked.values())), 'recording')} waiting to settle"
+    if snapshot.parked:
+        inbox += f", {sum(snapshot.parked.values())} put off ({by_reason(snapshot.parked)})"
     if snapshot.ignored:
         inbox += f", {count(snapshot.ignored, 'other file')} left alone"
     order = ("pending", "processing", "completed", "failed", "cancelled")

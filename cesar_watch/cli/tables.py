@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.table import Table
@@ -27,6 +27,11 @@ def until(at: datetime | None, now: datetime) -> str:
     """Return "in 2 min 5 s", or nothing when the time is not known or past."""
     seconds = (at - now).total_seconds() if at else 0.0
     return f"in {duration(seconds)}" if seconds > 0 else ""
+
+
+def by_reason(counts: Mapping[str, int]) -> str:
+    """Return "2 being written, 1 empty": how many recordings wait for what."""
+    return ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in counts.items())
 
 
 def plain(text: str) -> Text:

@@ -105,10 +105,22 @@ class SpoolSettings(Section):
     )
     rescan_s: Seconds = Field(30.0, description="The inbox is looked through at least this often, events or not.")
     quiet_s: Annotated[float, Field(ge=0)] = Field(
-        5.0, description="A recording is taken when it has not changed for this long."
+        5.0,
+        description="A recording is taken when it has not changed for this long. One that was renamed into place, or "
+        "whose header proves that it is whole, is taken at once; one that is still open for writing never.",
     )
     quiet_remote_s: Annotated[float, Field(ge=0)] = Field(
         30.0, description="The same, on a network mount (NFS, SMB, FUSE), which tells of changes late."
+    )
+    short_grace_s: Seconds = Field(
+        300.0,
+        description="A recording whose own header says that a part is missing waits for it; unchanged for this long, "
+        "it is taken as cut short.",
+    )
+    short: Literal["fail", "transcribe"] = Field(
+        "fail",
+        description='What becomes of one that is cut short. fail: into failed/ as "truncated". transcribe: what is '
+        'there is transcribed, with the verdict "partial".',
     )
     extensions: list[str] = Field(MEDIA_EXTENSIONS, description="Endings that make a file a recording, in any case.")
     ignore: list[str] = Field(

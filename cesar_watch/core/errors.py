@@ -95,6 +95,12 @@ class AttemptError(CesarError):
     reason = "attempt_failed"
 
 
+class Unfinished(AttemptError):
+    """Whoever writes the recording has not finished: wait for them, however long; this is nobody's attempt."""
+
+    reason = "being_written"
+
+
 class NameTaken(CesarError):
     """The target name exists with other content; it was left alone."""
 

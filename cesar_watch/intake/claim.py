@@ -29,13 +29,10 @@ from cesar_watch.core.job import Event, FileIdentity, Job, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.spool import Spool
 from cesar_watch.intake.scan import Candidate
+from cesar_watch.intake.whole import BUSY, NOT_THE_FILES_FAULT, being_written, not_readable, open_unchanged
 
-_BUSY = {errno.EBUSY, errno.ETXTBSY, errno.EAGAIN}
-"""What a rename says of a file that a Windows or Samba client holds open."""
 _REFUSED = {errno.EPERM, errno.EACCES}
 """What a rename says of an immutable file, or one in somebody else's sticky folder; and of rooms that are not ours."""
-_NOT_THE_FILES_FAULT = {errno.ESTALE, errno.ENOTCONN, errno.EMFILE, errno.ENFILE}
-"""What an open says when the share is gone or this process has no file handle left."""
 
 
 def claim(
@@ -57,7 +54,8 @@ def claim(
         The pending job; None when the file is gone, because its sender or another instance took it.
 
     Raises:
-        AttemptError: The file is busy, changed since it was looked at, not readable or not movable: try again later.
+        AttemptError: The file is being written, changed since it was looked at, not readable or not movable: try again
+            later.
             It still lies in the inbox and nothing remembers it.
         SpoolError: A room can't be written. The recording is in the inbox and forgotten, or in its job folder with a
             `claiming` row, which recovery finishes.
@@ -66,7 +64,8 @@ def claim(
     target = spool.absolute(intent.moving_to)
     job = ledger.log_intent(intent, bases, now)
     try:
-        _sync_unchanged(candidate, intent.identity)
+        with open_unchanged(candidate.path, intent.identity) as descriptor:
+            _sync(candidate, descriptor)
         make_dirs(target.parent, below=spool.processing)
         spool.move(candidate.path, target)
         identity = FileIdentity.of(os.lstat(target))
@@ -98,28 +97,13 @@ def _intent(candidate: Candidate, spool: Spool, options: dict[str, Any]) -> Inte
     )
 
 
-def _sync_unchanged(candidate: Candidate, identity: FileIdentity) -> None:
-    """Fsync the recording if it is still the file that settled; never follow a link or wait on a pipe.
-
-    Raises:
-        AttemptError: It changed, or can't be read: the file's own affair.
-        OSError: It is gone, or something greater than this file is wrong.
-    """
+def _sync(candidate: Candidate, descriptor: int) -> None:
     try:
-        descriptor = os.open(candidate.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if FileIdentity.of(os.fstat(descriptor)) != identity:
-                name = candidate.name.decode("utf-8", "replace")
-                raise AttemptError(f"{name} waits: it changed since it was looked at.", reason="changed")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except FileNotFoundError:
-        raise
+        os.fsync(descriptor)
     except OSError as fault:
-        if fault.errno in _NOT_THE_FILES_FAULT:
+        if fault.errno in NOT_THE_FILES_FAULT:
             raise
-        raise _busy(candidate, fault) from None
+        raise not_readable(candidate.path, fault) from None
 
 
 def _undo(ledger: Ledger, job: Job, folder: Path) -> None:
@@ -132,8 +116,8 @@ def _judged(candidate: Candidate, spool: Spool, fault: OSError | AttemptError) -
     """Return the error to raise: this file's, to be tried again, or the spool's."""
     if isinstance(fault, AttemptError):
         return fault
-    if fault.errno in _BUSY:
-        return _busy(candidate, fault)
+    if fault.errno in BUSY:
+        return being_written(candidate.path)
     if fault.errno not in _REFUSED:
         return folder_fault(fault)
     try:
@@ -144,12 +128,4 @@ def _judged(candidate: Candidate, spool: Spool, fault: OSError | AttemptError) -
         f"{candidate.name.decode('utf-8', 'replace')} can't be moved out of the inbox ({fault.strerror}), though other "
         "files can: see who owns it and its folder, and whether it is immutable (lsattr).",
         reason="not_movable",
-    )
-
-
-def _busy(candidate: Candidate, fault: OSError) -> AttemptError:
-    return AttemptError(
-        f"{candidate.name.decode('utf-8', 'replace')} can't be taken ({fault.strerror or fault}): "
-        "let the service's user read it, and close it where it is open.",
-        reason="not_readable",
     )

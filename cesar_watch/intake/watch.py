@@ -7,7 +7,9 @@ so it is the emitters that are asked.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from watchdog.events import (
@@ -19,8 +21,8 @@ from watchdog.events import (
     FileSystemEvent,
     FileSystemEventHandler,
 )
-from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify import InotifyObserver
 
 from cesar_watch.core.config import SpoolSettings
 from cesar_watch.core.instance import is_remote
@@ -37,12 +39,37 @@ _EVENTS: list[type[FileSystemEvent]] = [
 """No opened and no modified events: our own reading would wake us, and queues overflow sooner."""
 
 
+_MOST_HINTS = 10_000
+"""What comes beyond that between two looks is only taken a little later."""
+
+
+@dataclass
+class Hints:
+    """What events told since the last look; they shorten waits and decide nothing."""
+
+    moved_in: set[Path] = field(default_factory=set)
+    closed: set[Path] = field(default_factory=set)
+
+
 class _Waker(FileSystemEventHandler):
+    """Called by the observer's thread, which must never wait."""
+
     def __init__(self, wake: threading.Event) -> None:
         self._wake = wake
+        self.hints = Hints()
 
     def on_any_event(self, event: FileSystemEvent) -> None:
+        if isinstance(event, FileMovedEvent):
+            if not event.dest_path:
+                return  # moved out, by our own claim as a rule
+            self._note(self.hints.moved_in, event.dest_path)
+        elif isinstance(event, FileClosedEvent):
+            self._note(self.hints.closed, event.src_path)
         self._wake.set()
+
+    def _note(self, paths: set[Path], path: bytes | str) -> None:
+        if len(paths) < _MOST_HINTS:
+            paths.add(Path(os.fsdecode(path)))
 
 
 class Watcher:
@@ -51,7 +78,7 @@ class Watcher:
     def __init__(self, inbox: Path, settings: SpoolSettings, wake: threading.Event) -> None:
         self._inbox = inbox
         self._recursive = settings.recursive
-        self._wake = wake
+        self._waker = _Waker(wake)
         self._observer: BaseObserver | None = None
         self._wanted = settings.watch_mode == "events" or (settings.watch_mode == "auto" and not is_remote(inbox))
 
@@ -62,9 +89,10 @@ class Watcher:
         self.close()
         if not self._inbox.is_dir():
             return  # it may come back
-        observer = Observer()
+        # Full events: else a file that is moved in from elsewhere looks like one that is being made.
+        observer = InotifyObserver(generate_full_events=True)
         try:
-            observer.schedule(_Waker(self._wake), str(self._inbox), recursive=self._recursive, event_filter=_EVENTS)
+            observer.schedule(self._waker, str(self._inbox), recursive=self._recursive, event_filter=_EVENTS)
             observer.start()
         except FileNotFoundError:
             return
@@ -73,6 +101,11 @@ class Watcher:
             log.warning("No file events for %s (%s): it is polled instead.", self._inbox, fault.strerror)
             return
         self._observer = observer
+
+    def hints(self) -> Hints:
+        """Return what events told since the last call."""
+        hints, self._waker.hints = self._waker.hints, Hints()
+        return hints
 
     def close(self) -> None:
         """Stop watching and wait for the threads to end."""

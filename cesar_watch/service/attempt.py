@@ -14,10 +14,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from cesar_watch.core.errors import AttemptError, CesarError, Kind, LeaseLost, RecordingError, SpoolError, folder_fault
-from cesar_watch.core.humanize import duration
+from cesar_watch.core.errors import (
+    AttemptError,
+    CesarError,
+    Kind,
+    LeaseLost,
+    RecordingError,
+    SpoolError,
+    Unfinished,
+    folder_fault,
+)
+from cesar_watch.core.humanize import duration, size
+from cesar_watch.core.instance import is_remote
 from cesar_watch.core.job import Event, Failure, FileIdentity, Job, Request, State
 from cesar_watch.core.transcript import Transcript
+from cesar_watch.intake.probe import Short
+from cesar_watch.intake.whole import examine
 from cesar_watch.service import endings, retrying
 from cesar_watch.service.announce import announce
 from cesar_watch.service.house import House
@@ -122,7 +134,9 @@ class Attempt:
     def _transcribed(self) -> tuple[Job, Transcript]:
         source = self._job.source_path(self._house.spool.root)
         log.info("%s: attempt %d begins", self._job.display_name, self._job.attempts)
-        self._job = self._identified(source)
+        seen = _seen(source)
+        cut_short = self._is_cut_short(source, seen)
+        self._job = self._identified(source, seen)
         self._write_sidecar()
         checkpoint = Checkpoint.open(source.parent, fingerprint(self._job.options["engine"], self._job.sha256 or ""))
         self._windows_before = len(checkpoint.windows)
@@ -131,11 +145,12 @@ class Attempt:
             source,
             checkpoint,
             self._job.options["engine"],
+            accept_short=self._house.settings.spool.short == "transcribe",
             on_progress=self._progress,
             poll=self._poll,
         )
         _see_unchanged(source, self._job.identity)
-        quality = judge(transcript)
+        quality = judge(transcript, cut_short=cut_short)
         took_s = self._house.clock.monotonic_s() - self._started_s
         job = self._house.ledger.apply(
             self._fresh(),
@@ -149,14 +164,32 @@ class Attempt:
         )
         return job, transcript
 
-    def _identified(self, source: Path) -> Job:
-        """Return the job with the hash of its recording; a recording that changed is hashed anew."""
-        try:
-            seen = FileIdentity.of(os.lstat(source))
-        except FileNotFoundError:
+    def _is_cut_short(self, source: Path, seen: FileIdentity) -> bool:
+        """Return whether the recording's own header says that a part is missing, and the settings take it even so.
+
+        Raises:
+            Unfinished: Its writer, whom a rename does not stop, is still at it.
+            RecordingError: It is cut short, and stays so.
+        """
+        verdict = examine(source, seen, is_remote=is_remote(source))
+        if not isinstance(verdict, Short):
+            return False
+        if seen != self._job.identity:
+            # It has been waited for in the inbox, but not since it changed.
+            self._job = self._house.ledger.update(self._job, self._house.clock.now(), sha256=None, identity=seen)
+            raise Unfinished(
+                "The recording grew after its claim and is not whole yet: it is waited for.", reason="short"
+            )
+        if self._house.settings.spool.short == "fail":
             raise RecordingError(
-                f"The recording is gone from {source}: drop it into the inbox again.", reason="source_missing"
-            ) from None
+                f"{self._job.display_name} is cut short: {_missing(verdict)}. Drop the whole recording; or set "
+                'spool.short = "transcribe" and retry this one.',
+                reason="truncated",
+            )
+        return True
+
+    def _identified(self, source: Path, seen: FileIdentity) -> Job:
+        """Return the job with the hash of its recording; a recording that changed is hashed anew."""
         if self._job.sha256 and seen == self._job.identity:
             return self._job
         digest = self._hash(source)
@@ -239,14 +272,32 @@ class Attempt:
                 retrying.release(self._house, job, fault.reason)
             raise fault
         failure = Failure(fault.reason, str(fault))
+        if isinstance(fault, Unfinished):
+            return retrying.wait_for_writer(self._house, job, failure)
         if fault.kind is Kind.PERMANENT:
             return endings.give_up(self._house, job, failure)
         return retrying.try_later(self._house, job, failure)
 
 
+def _seen(source: Path) -> FileIdentity:
+    try:
+        return FileIdentity.of(os.lstat(source))
+    except FileNotFoundError:
+        raise RecordingError(
+            f"The recording is gone from {source}: drop it into the inbox again.", reason="source_missing"
+        ) from None
+
+
 def _see_unchanged(source: Path, identity: FileIdentity) -> None:
-    """Refuse a transcript of a file that its writer was still changing: a rename does not stop a writer."""
+    """Refuse a transcript of a file that its writer was still changing, or may go on to change."""
     if FileIdentity.of(os.lstat(source)) != identity:
-        raise AttemptError(
+        raise Unfinished(
             "The recording changed while it was transcribed: it is transcribed again.", reason="source_changed"
         )
+    examine(source, identity, is_remote=is_remote(source))
+
+
+def _missing(verdict: Short) -> str:
+    if verdict.declared_bytes is None:
+        return f"of its {size(verdict.actual_bytes)} the end is missing"
+    return f"its header promises {verdict.declared_bytes} bytes, and {verdict.actual_bytes} are there"

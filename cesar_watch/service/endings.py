@@ -238,11 +238,13 @@ def _summary(job: Job, transcript: Transcript) -> str:
 
     Not by the times of start and end: the wall clock may have been set in between, and the machine been off.
     """
-    if job.quality and job.quality.get("verdict") == "empty":
-        return f"No speech was found in {duration(transcript.duration_s)} of sound."
+    verdict = (job.quality or {}).get("verdict")
+    partial = " The recording is cut short: this is not all of it." if verdict == "partial" else ""
+    if not transcript.text.strip():
+        return f"No speech was found in {duration(transcript.duration_s)} of sound.{partial}"
     words = count(len(transcript.text.split()), "word")
     took = "" if job.rtf is None else f" in {duration(job.rtf * transcript.duration_s)}"
-    return f"Transcribed {duration(transcript.duration_s)}{took}: {words}."
+    return f"Transcribed {duration(transcript.duration_s)}{took}: {words}.{partial}"
 
 
 def remove_job_dir(folder: Path) -> None:

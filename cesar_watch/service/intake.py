@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import TypeGuard
 
 from cesar_watch.core.durable import make_dirs
-from cesar_watch.core.errors import AttemptError
+from cesar_watch.core.errors import AttemptError, Unfinished
 from cesar_watch.core.instance import is_remote
-from cesar_watch.core.job import Job, State
+from cesar_watch.core.job import FileIdentity, State
 from cesar_watch.intake.claim import claim
 from cesar_watch.intake.scan import Candidate, Rejected, scan
-from cesar_watch.intake.settle import SettleTracker
+from cesar_watch.intake.settle import SETTLING, SettleTracker, Windows
 from cesar_watch.intake.watch import Watcher
+from cesar_watch.intake.whole import examine
 from cesar_watch.service import recovery
 from cesar_watch.service.announce import announce, free_bases
 from cesar_watch.service.house import House
@@ -30,8 +32,8 @@ SHORTEST_TURN_S = 0.2
 class Intake:
     """Owned by the intake thread.
 
-    After each look, `settling` is how many recordings are about to be claimed, and `stuck` how many wait
-    for something else: empty, busy, not readable. None before the first look.
+    After each look, `settling` is how many recordings are about to be claimed, None before the first; and `parked` how
+    many wait for what else, by reason: `empty`, `short`, `being_written`, `not_readable` ...
     """
 
     name = "intake"
@@ -39,16 +41,12 @@ class Intake:
     def __init__(self, house: House, *, wake: threading.Event, claimed: Callable[[], None] = lambda: None) -> None:
         self._house = house
         self._claimed = claimed
-        self._tracker = SettleTracker()
+        self._tracker = SettleTracker(Windows.of(house.settings.spool, is_remote=False))
         self._watcher = Watcher(house.spool.inbox, house.settings.spool, wake)
         self._told: set[Path] = set()
         self._interrupted = False
         self.settling: int | None = None
-        self.stuck = 0
-
-    def _quiet_s(self) -> float:
-        spool = self._house.settings.spool
-        return spool.quiet_remote_s if is_remote(self._house.spool.inbox) else spool.quiet_s
+        self.parked: dict[str, int] = {}
 
     def turn(self, now_s: float) -> float:
         """Look through the inbox once and claim what has settled. Returns the seconds until the next look.
@@ -74,43 +72,70 @@ class Intake:
         self._told.intersection_update([found.path for found in everything])
         looks = [found for found in everything if self._is_candidate(found)]
         self._tracker.forget_all_but([found.path for found in looks])
-        quiet_s, waits, stuck = self._quiet_s(), [house.settings.spool.rescan_s], 0
+        hints, remote = self._watcher.hints(), is_remote(house.spool.inbox)
+        self._tracker.windows = Windows.of(house.settings.spool, is_remote=remote)
+        waits = [house.settings.spool.rescan_s]
         for found in looks:
-            wait_s = self._tracker.wait_s(found.path, found.stat, now_s, quiet_s)
-            if wait_s > 0:
-                waits.append(wait_s)
-            if found.stat.st_size == 0 or (wait_s == 0 and not self._take(found)):
-                stuck += 1
-        self.settling, self.stuck = len(waits) - 1 - sum(found.stat.st_size == 0 for found in looks), stuck
+            moved_in, closed = found.path in hints.moved_in, found.path in hints.closed
+            wait_s = self._tracker.look(found.path, found.stat, now_s, moved_in=moved_in, closed=closed)
+            waits.append(wait_s or self._try(found, now_s, remote=remote))
+        reasons = self._tracker.reasons()
+        self.settling = reasons.pop(SETTLING, 0)
+        self.parked = dict(sorted(reasons.items()))
         return max(SHORTEST_TURN_S, min(waits))
 
-    def _take(self, candidate: Candidate) -> bool:
-        """Claim one settled recording; return False when it has to wait."""
+    def _try(self, candidate: Candidate, now_s: float, *, remote: bool) -> float:
+        """Look into a recording that has not changed for a while, and claim it if it is whole.
+
+        Returns the seconds until it is looked into again; endless where it is ours or gone.
+        """
+        try:
+            verdict = examine(candidate.path, FileIdentity.of(candidate.stat), is_remote=remote)
+            wait_s = self._tracker.weigh(candidate.path, verdict, now_s)
+            if wait_s > 0:
+                return wait_s
+            self._take(candidate)
+        except AttemptError as fault:
+            return self._put_off(candidate, fault, now_s)
+        except FileNotFoundError:
+            if self._house.spool.holds(candidate.path):
+                raise
+        self._tracker.restart(candidate.path)
+        return math.inf
+
+    def _put_off(self, candidate: Candidate, fault: AttemptError, now_s: float) -> float:
+        if fault.reason == "changed":
+            self._tracker.restart(candidate.path)
+            return 0.0
+        wait_s = self._tracker.park(candidate.path, fault.reason, now_s)
+        if candidate.path not in self._told and self._tracker.is_parked(candidate.path):
+            self._told.add(candidate.path)
+            log.log(logging.INFO if isinstance(fault, Unfinished) else logging.WARNING, "%s", fault)
+        return wait_s
+
+    def _take(self, candidate: Candidate) -> None:
+        """Claim one settled recording.
+
+        Raises:
+            AttemptError: It has to wait.
+        """
         house = self._house
         options = house.settings.job_options()
         bases = free_bases(house.spool, candidate.name, candidate.subfolder, options["output"]["formats"])
-        try:
-            self._see_output_dir(candidate)
-            job: Job | None = claim(
-                candidate,
-                house.spool,
-                house.ledger,
-                options=options,
-                bases=bases,
-                announce=lambda job: announce(house, job),
-                now=house.clock.now(),
-            )
-        except AttemptError as fault:
-            self._tracker.restart(candidate.path)
-            if candidate.path not in self._told:
-                self._told.add(candidate.path)
-                log.warning("%s", fault)
-            return False
+        self._see_output_dir(candidate)
+        job = claim(
+            candidate,
+            house.spool,
+            house.ledger,
+            options=options,
+            bases=bases,
+            announce=lambda job: announce(house, job),
+            now=house.clock.now(),
+        )
         if job is not None:
             self._told.discard(candidate.path)
             log.info("%s: claimed as job %s", job.display_name, job.job_id[:8])
             self._claimed()
-        return True
 
     def _see_output_dir(self, candidate: Candidate) -> None:
         """Make the folder that mirrors the recording's own, before anything is moved.

@@ -46,6 +46,29 @@ def try_later(house: House, job: Job, failure: Failure) -> Job:
     )
 
 
+def wait_for_writer(house: House, job: Job, failure: Failure) -> Job:
+    """Queue a job again whose recording is still being written, without counting the attempt, for ever.
+
+    It waits as long again as it has been ours, so each wait is about twice the one before: at least
+    `retry.backoff_s`, or `spool.short_grace_s` where a part is known to be missing; at most `retry.backoff_max_s`.
+    """
+    settings, now = house.settings, house.clock.now()
+    least_s = settings.spool.short_grace_s if failure.reason == "short" else settings.retry.backoff_s
+    age_s = (now - job.created_at).total_seconds()
+    wait = timedelta(seconds=min(max(least_s, age_s), settings.retry.backoff_max_s))
+    log.info("%s: %s Looked at again in %s.", job.display_name, failure.message, duration(wait.total_seconds()))
+    return _queue_again(
+        house,
+        job,
+        Event.RELEASED,
+        failure.reason,
+        attempts=max(0, job.attempts - 1),
+        not_before_at=now + wait,
+        error=failure,
+        message=failure.message,
+    )
+
+
 def interrupted(house: House, job: Job) -> Job:
     """Queue a job again whose attempt the service did not survive, though another process did the decoding.
 

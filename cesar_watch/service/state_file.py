@@ -21,6 +21,7 @@ Phase = str
 class ServiceState(BaseModel):
     """The service's own account of itself. Times are RFC 3339 in UTC; `since_at` is when the phase began.
 
+    `parked` counts the recordings in the inbox that wait for something else than their quiet window, by reason.
     A pause has a stable `reason` code, and a `message` that says what is wrong and what to do.
     """
 
@@ -32,6 +33,7 @@ class ServiceState(BaseModel):
     started_at: str
     reason: str = ""
     since_at: str = ""
+    parked: dict[str, int] = {}
 
     @property
     def since(self) -> datetime | None:

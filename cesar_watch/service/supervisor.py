@@ -168,6 +168,7 @@ class Supervisor:
             message=message,
             started_at=self._started_at,
             reason=reason,
+            parked=self.intake.parked,
             since_at=old.since_at if old is not None and old.phase == phase else self._now(),
         )
         if account != old:

@@ -14,14 +14,13 @@ from typing import Protocol
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from cesar_watch.core.riff import is_placeholder
+
 _TRUSTED = ("matroska", "mov", "flac", "ogg", "aiff", "w64", "asf")
 """Containers that store a length. Not: aac, amr, ac3, mpeg (guessed from the bit rate), flv and avi
 (written by live encoders before they knew), au (often -1)."""
 
 _MICROSECONDS = 1_000_000
-
-_UNKNOWN_SIZES = (range(1), range(0x7FFF_0000, 0x8001_0000), range(0xFFFF_0000, 0x1_0000_0000))
-"""What recorders write into a WAV before they know its size; arecord and sox take about 2 GB."""
 
 _CONSTANT_RATE = (1, 3, 6, 7, 0xFFFE)
 """WAV encodings whose seconds have a fixed size: PCM, float, A-law, mu-law, extensible (PCM again)."""
@@ -86,7 +85,7 @@ def wav_duration(file: Readable) -> float | None:
             return None
         name, size = header[:4], struct.unpack("<I", header[4:])[0]
         if name == b"data":
-            unknown = not bytes_per_s or any(size in sizes for sizes in _UNKNOWN_SIZES)
+            unknown = not bytes_per_s or is_placeholder(size)
             return None if unknown else size / bytes_per_s
         chunk_end = file.tell() + size + size % 2
         if name == b"fmt ":

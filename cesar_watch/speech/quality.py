@@ -19,8 +19,12 @@ MAX_REPEATS = 2
 MIN_SPEECH_S = 3.0
 """Voice activity in a window that must have given some text; less may be a cough or a laugh."""
 
-Verdict = Literal["ok", "suspect", "empty"]
-Reason = Literal["no_speech", "low_confidence", "repetitive", "repeated", "speech_without_text"]
+TOLERATED_LOSS_S = 2.0
+TOLERATED_LOSS = 0.02
+"""A recording may be shorter than declared by the larger of the two: encoders round, headers are padded."""
+
+Verdict = Literal["ok", "suspect", "empty", "partial"]
+Reason = Literal["no_speech", "low_confidence", "repetitive", "repeated", "speech_without_text", "missing"]
 
 
 class Suspect(Value):
@@ -32,26 +36,44 @@ class Suspect(Value):
 
 
 class Quality(Value):
-    """The verdict for the sidecar. `empty`: no text, which is a success and no error."""
+    """The verdict for the sidecar. `empty`: no text, which is a success and no error. `partial`: cut short."""
 
     verdict: Verdict
     spans: tuple[Suspect, ...] = ()
 
 
-def judge(transcript: Transcript) -> Quality:
-    """Return the verdict on a transcript, its suspect spans in time order.
+def missing_s(duration_s: float, declared_s: float | None) -> float:
+    """Return how much of the declared length could not be decoded; 0 where that is no more than headers err."""
+    lost_s = 0.0 if declared_s is None else declared_s - duration_s
+    return lost_s if lost_s > max(TOLERATED_LOSS_S, TOLERATED_LOSS * (declared_s or 0.0)) else 0.0
+
+
+def judge(transcript: Transcript, *, cut_short: bool = False) -> Quality:
+    """Return the verdict on a transcript, its suspect spans in time order; the last may be what is missing.
 
     `empty` may come with spans: where somebody spoke and nothing was understood.
+
+    Args:
+        cut_short: The file's own structure says that a part of it is missing, whatever length it declares.
     """
+    lost_s = missing_s(transcript.duration_s, transcript.declared_s)
     spans = [
         *(found for segment in transcript.segments for found in _by_figures(segment)),
         *_repeated(list(transcript.segments)),
         *(found for window in transcript.windows for found in _unheard(window)),
+        *_lost(transcript.duration_s, lost_s),
     ]
     ordered = tuple(sorted(spans, key=lambda span: (span.start_s, span.end_s, span.reason)))
+    if cut_short or lost_s:
+        return Quality(verdict="partial", spans=ordered)
     if not transcript.text.strip():
         return Quality(verdict="empty", spans=ordered)
     return Quality(verdict="suspect" if ordered else "ok", spans=ordered)
+
+
+def _lost(end_s: float, lost_s: float) -> Iterator[Suspect]:
+    if lost_s:
+        yield Suspect(start_s=end_s, end_s=end_s + lost_s, reason="missing")
 
 
 def _by_figures(segment: Segment) -> Iterator[Suspect]:

@@ -24,10 +24,7 @@ from cesar_watch.speech.protocol import (
     WindowDone,
     request_for,
 )
-
-TOLERATED_LOSS_S = 2.0
-TOLERATED_LOSS = 0.02
-"""A recording may be shorter than declared by the larger of the two: encoders round, headers are padded."""
+from cesar_watch.speech.quality import missing_s
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,7 @@ def transcribe(
     checkpoint: Checkpoint,
     options: Mapping[str, Any],
     *,
+    accept_short: bool = False,
     on_progress: Callable[[Progress], None],
     poll: Callable[[], None],
 ) -> Transcript:
@@ -58,6 +56,7 @@ def transcribe(
 
     Args:
         options: The engine options stored on the job.
+        accept_short: Take what can be decoded of a recording that is shorter than it declares.
         on_progress: Called when the recording is open and after each window.
         poll: Called twice a second while waiting; may raise to interrupt, and what it raises comes out.
 
@@ -76,7 +75,8 @@ def transcribe(
     with contextlib.closing(engine.transcribe(request, poll=poll)) as events:
         for event in events:
             if isinstance(event, Finished):
-                _refuse_truncated(source, event)
+                if not accept_short and missing_s(event.duration_s, event.declared_s):
+                    raise _truncated(source, event)
                 return checkpoint.finish(**event.model_dump(exclude={"type"}))
             if isinstance(event, Started):
                 declared_s = event.declared_s
@@ -110,13 +110,10 @@ def _progress(checkpoint: Checkpoint, declared_s: float | None) -> Progress:
     return Progress(done_s=windows[-1].end_s if windows else 0.0, declared_s=declared_s, windows=len(windows))
 
 
-def _refuse_truncated(source: Path, end: Finished) -> None:
-    if end.declared_s is None:
-        return
-    lost_s = end.declared_s - end.duration_s
-    if lost_s > max(TOLERATED_LOSS_S, TOLERATED_LOSS * end.declared_s):
-        raise RecordingError(
-            f"{source.name} should be {end.declared_s:.1f} s long, but only {end.duration_s:.1f} s of it can be "
-            "decoded: its copy may have been broken off, or it is damaged. Drop the whole recording.",
-            reason="truncated",
-        )
+def _truncated(source: Path, end: Finished) -> RecordingError:
+    return RecordingError(
+        f"{source.name} should be {end.declared_s:.1f} s long, but only {end.duration_s:.1f} s of it can be "
+        "decoded: its copy may have been broken off, or it is damaged. Drop the whole recording; or set "
+        'spool.short = "transcribe" and retry this one.',
+        reason="truncated",
+    )

@@ -156,7 +156,9 @@ def content_of(name: str) -> bytes:
     """Return the bytes of a recording: words that tell it from every other, spelled out."""
     if name.startswith("empty"):
         return b""
-    return b"the sound of " + hashlib.sha256(os.fsencode(name)).hexdigest()[:12].encode() + b" ends here"
+    # A WAV header whose sizes, four spaces, promise half a gigabyte.
+    head = b"RIFF    WAVEdata    " if name.startswith("short") else b""
+    return head + b"the sound of " + hashlib.sha256(os.fsencode(name)).hexdigest()[:12].encode() + b" ends here"
 
 
 def _put(place: Place, names: Iterable[str]) -> None:
@@ -407,6 +409,16 @@ SCENARIOS: tuple[Scenario, ...] = (
         keep=("failed/bad.mp3", "failed/bad-2.mp3.reason.txt"),
     ),
     Scenario("zero-length", (End("talk.mp3"), End("empty.mp3", ("waiting",)))),
+    Scenario(
+        "cut-short",
+        (End("short.wav", FAILED), End("talk.mp3")),
+        sections={"spool": {"short_grace_s": 1}},
+    ),
+    Scenario(
+        "cut-short-and-wanted",
+        _ends("short.wav"),
+        sections={"spool": {"short_grace_s": 1, "short": "transcribe"}},
+    ),
     Scenario(
         "model-missing-for-a-while",
         _ends("talk.mp3"),

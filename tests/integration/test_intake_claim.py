@@ -387,9 +387,9 @@ def test_claim_of_a_recording_that_is_held_open_is_put_off(spool: Spool, ledger:
 
     candidate = drop(spool)
 
-    with pytest.raises(AttemptError, match="close it") as caught:
+    with pytest.raises(AttemptError, match="closes it") as caught:
         take(candidate, with_rename(spool, held), ledger)
-    assert caught.value.reason == "not_readable"
+    assert caught.value.reason == "being_written"
     assert_untouched(candidate, spool, ledger)
 
 

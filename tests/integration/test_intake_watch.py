@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cesar_watch.core.config import SpoolSettings
-from cesar_watch.intake.watch import Watcher
+from cesar_watch.intake.watch import Hints, Watcher
 
 DEADLINE_S = 10
 
@@ -101,6 +101,84 @@ def test_watcher_is_not_woken_by_our_own_reading(inbox: Path) -> None:
         (inbox / "a.wav").read_bytes()
         os.listdir(inbox)
     make_folder(inbox)  # inotify keeps the order: what the reading caused would have come before this
+    assert wake.wait(DEADLINE_S)
+    watcher.close()
+
+    assert wake.times == 1
+
+
+def hints_behind(watcher: Watcher, inbox: Path, wake: threading.Event) -> Hints:
+    """Return the hints of all that happened before this call: inotify keeps the order."""
+    hints = watcher.hints()
+    marker = inbox / "marker"
+    with marker.open("wb"):
+        pass
+    while marker not in hints.closed:
+        assert wake.wait(DEADLINE_S)
+        wake.clear()
+        more = watcher.hints()
+        hints = Hints(hints.moved_in | more.moved_in, hints.closed | more.closed)
+    return Hints(hints.moved_in, hints.closed - {marker})
+
+
+def test_watcher_tells_which_files_were_moved_in_from_elsewhere(
+    start: Callable[..., Watcher], inbox: Path, wake: threading.Event
+) -> None:
+    watcher = start()
+    move_in(inbox)
+
+    assert hints_behind(watcher, inbox, wake) == Hints(moved_in={inbox / "a.wav"})
+
+
+def test_watcher_tells_which_files_were_renamed_inside_the_inbox(
+    start: Callable[..., Watcher], inbox: Path, wake: threading.Event
+) -> None:
+    watcher = start()
+    (inbox / ".a.wav.part").touch()
+    (inbox / ".a.wav.part").rename(inbox / "a.wav")
+
+    assert hints_behind(watcher, inbox, wake).moved_in == {inbox / "a.wav"}
+
+
+def test_watcher_tells_which_files_were_renamed_in_subfolders(
+    start: Callable[..., Watcher], inbox: Path, wake: threading.Event
+) -> None:
+    (inbox / "radio").mkdir()
+    watcher = start(recursive=True)
+    move_in(inbox)
+    (inbox / "a.wav").rename(inbox / "radio" / "b.wav")
+
+    assert inbox / "radio" / "b.wav" in hints_behind(watcher, inbox, wake).moved_in
+
+
+def test_watcher_tells_which_files_their_writers_closed_and_not_which_were_only_made(
+    start: Callable[..., Watcher], inbox: Path, wake: threading.Event
+) -> None:
+    watcher = start()
+    with (inbox / "a.wav").open("wb"), (inbox / "b.wav").open("wb") as open_still:
+        open_still.write(b"sound")
+        (inbox / "c.wav").hardlink_to(inbox / "b.wav")
+        os.close(os.open(inbox / "d.wav", os.O_CREAT | os.O_WRONLY))
+        hints = hints_behind(watcher, inbox, wake)
+
+    assert hints == Hints(closed={inbox / "d.wav"})
+
+
+def test_watcher_tells_each_hint_once(start: Callable[..., Watcher], inbox: Path, wake: threading.Event) -> None:
+    watcher = start()
+    move_in(inbox)
+    hints_behind(watcher, inbox, wake)
+
+    assert hints_behind(watcher, inbox, wake) == Hints()
+
+
+def test_watcher_is_not_woken_by_our_own_claim(inbox: Path) -> None:
+    (inbox / "a.wav").write_bytes(b"sound")
+    wake = CountingEvent()
+    watcher = Watcher(inbox, SpoolSettings(watch_mode="events"), wake)
+    watcher.ensure()
+    (inbox / "a.wav").rename(inbox.parent / "a.wav")
+    make_folder(inbox)
     assert wake.wait(DEADLINE_S)
     watcher.close()
 

@@ -388,7 +388,7 @@ def test_file_in_the_way_of_a_mirrored_folder_parks_that_recording_only(tmp_path
         rig.work()
         assert rig.only_job().name == b"two.mp3"
         assert "inbox/talk.txt/one.mp3" in rig.files()
-        assert rig.intake.stuck == 1
+        assert rig.intake.parked == {"outbox_blocked": 1}
         (tmp_path / "outbox/talk.txt").unlink()
         rig.claim_all()
         rig.work()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cesar_watch.intake.settle import SettleTracker
+from cesar_watch.core.config import SpoolSettings
+from cesar_watch.intake.probe import COMPLETE, UNKNOWN, Short
+from cesar_watch.intake.settle import SettleTracker, Windows
 
 TALK = Path("/spool/inbox/talk.wav")
+SHORT = Short(declared_bytes=2000, actual_bytes=1000)
+WINDOWS = Windows(confirm_s=1, quiet_s=5, short_s=300)
 
 
 def look(**changes: Any) -> os.stat_result:
@@ -26,56 +31,42 @@ def look(**changes: Any) -> os.stat_result:
 
 @pytest.fixture
 def tracker() -> SettleTracker:
-    return SettleTracker()
+    return SettleTracker(WINDOWS)
 
 
 def test_look_helper_makes_what_the_kernel_makes() -> None:
     assert (look().st_size, look().st_mtime_ns, look(st_ctime_ns=9).st_ctime_ns) == (1000, 5_000, 9)
 
 
-def test_file_seen_for_the_first_time_waits_the_whole_window(tracker: SettleTracker) -> None:
-    assert tracker.wait_s(TALK, look(), 100, 5) == 5
+# --- the quick confirmation -------------------------------------------------------------------------
 
 
-def test_file_that_stays_unchanged_waits_for_what_is_left(tracker: SettleTracker) -> None:
-    tracker.wait_s(TALK, look(), 100, 5)
-
-    assert tracker.wait_s(TALK, look(), 102, 5) == 3
-
-
-def test_file_that_stayed_unchanged_for_the_window_has_settled(tracker: SettleTracker) -> None:
-    tracker.wait_s(TALK, look(), 100, 5)
-
-    assert tracker.wait_s(TALK, look(), 105, 5) == 0
-    assert tracker.wait_s(TALK, look(), 200, 5) == 0
+def test_file_seen_for_the_first_time_is_confirmed_before_it_is_looked_into(tracker: SettleTracker) -> None:
+    assert tracker.look(TALK, look(), 100) == 1
+    assert tracker.look(TALK, look(), 100.5) == 0.5
+    assert tracker.look(TALK, look(), 101) == 0
 
 
-def test_file_without_a_window_still_needs_two_looks(tracker: SettleTracker) -> None:
-    assert tracker.wait_s(TALK, look(), 100, 0) > 0
-    assert tracker.wait_s(TALK, look(), 100, 0) == 0
+def test_file_without_a_window_still_needs_two_looks() -> None:
+    tracker = SettleTracker(Windows(0, 0, 300))
+    assert tracker.look(TALK, look(), 100) > 0
+    assert tracker.look(TALK, look(), 100) == 0
 
 
-def test_file_that_grows_never_settles(tracker: SettleTracker) -> None:
-    waits = [tracker.wait_s(TALK, look(st_size=1000 + turn), 100.0 + 4 * turn, 5) for turn in range(50)]
+def test_file_that_grows_is_never_looked_into(tracker: SettleTracker) -> None:
+    waits = [tracker.look(TALK, look(st_size=1000 + turn), 100.0 + 4 * turn) for turn in range(50)]
 
-    assert set(waits) == {5}
-
-
-def test_file_that_grew_settles_a_whole_window_after_its_last_change(tracker: SettleTracker) -> None:
-    tracker.wait_s(TALK, look(), 100, 5)
-    tracker.wait_s(TALK, look(st_size=2000), 104, 5)
-
-    assert tracker.wait_s(TALK, look(st_size=2000), 108, 5) == 1
-    assert tracker.wait_s(TALK, look(st_size=2000), 109, 5) == 0
+    assert set(waits) == {1}
+    assert tracker.reasons() == {"settling": 1}
 
 
 @pytest.mark.parametrize(
     "change", [{"st_mtime_ns": 9}, {"st_ctime_ns": 9}, {"st_ino": 9}, {"st_dev": 9}, {"st_size": 9}]
 )
 def test_file_with_any_fact_changed_starts_anew(tracker: SettleTracker, change: dict[str, int]) -> None:
-    tracker.wait_s(TALK, look(), 100, 5)
+    tracker.look(TALK, look(), 100)
 
-    assert tracker.wait_s(TALK, look(**change), 110, 5) == 5
+    assert tracker.look(TALK, look(**change), 110) == 1
 
 
 def test_file_truncated_and_written_again_to_the_same_length_starts_anew(
@@ -83,64 +74,232 @@ def test_file_truncated_and_written_again_to_the_same_length_starts_anew(
 ) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(b"first")
-    tracker.wait_s(path, path.lstat(), 100, 5)
+    tracker.look(path, path.lstat(), 100)
     os.truncate(path, 0)
     path.write_bytes(b"again")
     os.utime(path, ns=(1, path.lstat().st_mtime_ns + 1))  # clocks of a kernel are coarse; a writer's change is not
 
-    assert tracker.wait_s(path, path.lstat(), 110, 5) == 5
-
-
-def test_file_whose_old_time_is_put_back_is_betrayed_by_its_ctime(tracker: SettleTracker) -> None:
-    tracker.wait_s(TALK, look(st_mtime_ns=5, st_ctime_ns=6), 100, 5)
-
-    assert tracker.wait_s(TALK, look(st_mtime_ns=5, st_ctime_ns=7), 110, 5) == 5
-
-
-def test_file_that_is_empty_never_settles(tracker: SettleTracker) -> None:
-    waits = [tracker.wait_s(TALK, look(st_size=0), 100.0 + 60 * turn, 0) for turn in range(50)]
-
-    assert all(wait > 0 for wait in waits)
-    assert waits[-1] >= 1  # nor is it looked at without a pause
-
-
-def test_file_that_was_empty_settles_after_its_content_came(tracker: SettleTracker) -> None:
-    tracker.wait_s(TALK, look(st_size=0), 100, 5)
-    tracker.wait_s(TALK, look(st_size=10), 200, 5)
-
-    assert tracker.wait_s(TALK, look(st_size=10), 205, 5) == 0
+    assert tracker.look(path, path.lstat(), 110) == 1
 
 
 @pytest.mark.parametrize("mtime_ns", [0, 315_532_800 * 10**9, 4_000_000_000 * 10**9])
 def test_file_of_1970_or_the_future_settles_like_any_other(tracker: SettleTracker, mtime_ns: int) -> None:
-    assert tracker.wait_s(TALK, look(st_mtime_ns=mtime_ns), 100, 5) == 5
-    assert tracker.wait_s(TALK, look(st_mtime_ns=mtime_ns), 105, 5) == 0
+    assert tracker.look(TALK, look(st_mtime_ns=mtime_ns), 100) == 1
+    assert tracker.look(TALK, look(st_mtime_ns=mtime_ns), 105) == 0
 
 
 def test_files_are_told_apart_by_path(tracker: SettleTracker) -> None:
-    tracker.wait_s(TALK, look(), 100, 5)
+    tracker.look(TALK, look(), 100)
 
-    assert tracker.wait_s(TALK.with_name("other.wav"), look(), 105, 5) == 5
+    assert tracker.look(TALK.with_name("other.wav"), look(), 105) == 1
 
 
-def test_file_that_was_busy_proves_itself_anew(tracker: SettleTracker) -> None:
-    tracker.wait_s(TALK, look(), 100, 5)
+# --- what is proven, and what is not ----------------------------------------------------------------
+
+
+def confirmed(tracker: SettleTracker, **hints: bool) -> None:
+    tracker.look(TALK, look(), 100, **hints)
+    assert tracker.look(TALK, look(), 101) == 0
+
+
+def test_file_that_is_proven_whole_is_taken_after_one_confirmation(tracker: SettleTracker) -> None:
+    confirmed(tracker)
+
+    assert tracker.weigh(TALK, COMPLETE, 101) == 0
+
+
+def test_file_that_proves_nothing_stays_for_the_quiet_window(tracker: SettleTracker) -> None:
+    confirmed(tracker)
+
+    assert tracker.weigh(TALK, UNKNOWN, 101) == 4
+    assert tracker.look(TALK, look(), 103) == 2
+    assert tracker.look(TALK, look(), 105) == 0
+    assert tracker.weigh(TALK, UNKNOWN, 105) == 0
+
+
+def test_file_that_grew_stays_for_a_whole_quiet_window_after_its_last_change(tracker: SettleTracker) -> None:
+    confirmed(tracker)
+    tracker.weigh(TALK, UNKNOWN, 101)
+    tracker.look(TALK, look(st_size=2000), 104)
+    assert tracker.look(TALK, look(st_size=2000), 105) == 0
+
+    assert tracker.weigh(TALK, UNKNOWN, 105) == 4
+
+
+@pytest.mark.parametrize("hinted_at", [100, 101])
+def test_file_that_was_moved_in_is_taken_after_one_confirmation(tracker: SettleTracker, hinted_at: int) -> None:
+    """The event may come before the first look or after it."""
+    for now_s in (100, 101):
+        tracker.look(TALK, look(), now_s, moved_in=now_s == hinted_at)
+
+    assert tracker.weigh(TALK, UNKNOWN, 101) == 0
+
+
+def test_file_that_was_moved_in_and_then_changed_has_no_advantage(tracker: SettleTracker) -> None:
+    tracker.look(TALK, look(), 100, moved_in=True)
+    tracker.look(TALK, look(st_size=2000), 101)
+    tracker.look(TALK, look(st_size=2000), 102)
+
+    assert tracker.weigh(TALK, UNKNOWN, 102) == 4
+
+
+def test_file_that_was_only_closed_has_no_advantage(tracker: SettleTracker) -> None:
+    confirmed(tracker, closed=True)
+
+    assert tracker.weigh(TALK, UNKNOWN, 101) == 4
+
+
+@pytest.mark.parametrize("moved_in", [False, True])
+def test_file_that_is_proven_short_waits_whatever_else_speaks_for_it(tracker: SettleTracker, moved_in: bool) -> None:
+    confirmed(tracker, moved_in=moved_in)
+    for now_s in range(101, 400):
+        assert tracker.weigh(TALK, SHORT, now_s) > 0, now_s
+
+    assert tracker.reasons() == {"short": 1}
+    assert tracker.weigh(TALK, SHORT, 400) == 0
+
+
+def test_file_that_is_proven_short_is_due_exactly_when_its_grace_ends(tracker: SettleTracker) -> None:
+    confirmed(tracker)
+    now_s = 101.0
+    while (wait_s := tracker.weigh(TALK, SHORT, now_s)) > 0:
+        now_s += wait_s
+
+    assert now_s == 400
+
+
+def test_file_that_was_short_and_then_grew_begins_a_new_grace(tracker: SettleTracker) -> None:
+    confirmed(tracker)
+    tracker.weigh(TALK, SHORT, 101)
+    tracker.look(TALK, look(st_size=1500), 390)
+
+    assert tracker.weigh(TALK, SHORT, 600) > 0
+    assert tracker.weigh(TALK, SHORT, 690) == 0
+
+
+def test_file_that_was_short_and_is_whole_now_is_taken_at_once(tracker: SettleTracker) -> None:
+    confirmed(tracker)
+    tracker.weigh(TALK, SHORT, 101)
+    tracker.look(TALK, look(st_size=2000), 390)
+    assert tracker.look(TALK, look(st_size=2000), 391) == 0
+
+    assert tracker.weigh(TALK, COMPLETE, 391) == 0
+
+
+# --- parked -----------------------------------------------------------------------------------------
+
+
+def park_for_ever(tracker: SettleTracker, reason: str, until_s: float) -> list[float]:
+    """Park again whenever it is due; return the moments."""
+    tracker.look(TALK, look(), 100)
+    now_s, moments = 105.0, []
+    while now_s < until_s:
+        assert tracker.look(TALK, look(), now_s) == 0
+        moments.append(now_s)
+        now_s += tracker.park(TALK, reason, now_s)
+    return moments
+
+
+def test_file_that_is_parked_is_tried_again_for_ever_at_growing_intervals(tracker: SettleTracker) -> None:
+    moments = park_for_ever(tracker, "being_written", 100_000)
+    gaps = [later - sooner for sooner, later in pairwise(moments)]
+
+    assert gaps[0] <= 1
+    assert set(gaps[10:]) == {64}
+    assert tracker.reasons() == {"being_written": 1}
+
+
+def test_files_that_are_parked_for_long_are_due_together(tracker: SettleTracker) -> None:
+    now_s, due = 100.0, set()
+    paths = [TALK.with_name(f"{number}.wav") for number in range(100)]
+    for number, path in enumerate(paths):
+        tracker.look(path, look(), now_s + number)
+    for turn in range(12):
+        for number, path in enumerate(paths):
+            tracker.park(path, "not_readable", 300 + 100 * turn + number / 10)
+    due = {tracker.look(path, look(), 2000) for path in paths}
+
+    assert len(due) <= 2
+
+
+def test_file_that_is_parked_inside_its_quiet_window_counts_as_settling_until_it_is_over(
+    tracker: SettleTracker,
+) -> None:
+    confirmed(tracker)
+    tracker.park(TALK, "being_written", 101)
+    assert tracker.reasons() == {"settling": 1}
+    assert not tracker.is_parked(TALK)
+    tracker.park(TALK, "being_written", 105)
+    assert tracker.reasons() == {"being_written": 1}
+    assert tracker.is_parked(TALK)
+
+
+def test_file_whose_writer_closes_it_is_looked_into_at_once(tracker: SettleTracker) -> None:
+    park_for_ever(tracker, "being_written", 1000)
+    assert tracker.look(TALK, look(), 1001) > 0
+
+    assert tracker.look(TALK, look(), 1002, closed=True) == 0
+
+
+def test_file_that_changed_proves_itself_anew(tracker: SettleTracker) -> None:
+    tracker.look(TALK, look(), 100)
     tracker.restart(TALK)
 
-    assert tracker.wait_s(TALK, look(), 105, 5) == 5
+    assert tracker.look(TALK, look(), 105) == 1
 
 
 def test_restart_of_an_unknown_file_is_fine(tracker: SettleTracker) -> None:
     tracker.restart(TALK)
 
-    assert tracker.wait_s(TALK, look(), 105, 5) == 5
+    assert tracker.look(TALK, look(), 105) == 1
+
+
+def test_file_that_is_empty_never_settles(tracker: SettleTracker) -> None:
+    waits = [tracker.look(TALK, look(st_size=0), 100.0 + 60 * turn, moved_in=True) for turn in range(50)]
+
+    assert all(wait > 0 for wait in waits)
+    assert tracker.reasons() == {"empty": 1}
+
+
+def test_file_that_stays_empty_is_looked_at_less_and_less(tracker: SettleTracker) -> None:
+    now_s, looks = 100.0, 0
+    while now_s < 100 + 86_400:
+        now_s += tracker.look(TALK, look(st_size=0), now_s)
+        looks += 1
+
+    assert looks < 86_400 / 64 + 12
+
+
+def test_file_that_was_empty_is_confirmed_when_its_content_came(tracker: SettleTracker) -> None:
+    tracker.look(TALK, look(st_size=0), 100)
+    assert tracker.look(TALK, look(st_size=10), 200) == 1
+    assert tracker.look(TALK, look(st_size=10), 201) == 0
+    assert tracker.reasons() == {"settling": 1}
 
 
 def test_forget_all_but_keeps_the_named_and_drops_the_others(tracker: SettleTracker) -> None:
     gone = TALK.with_name("gone.wav")
     for path in (TALK, gone):
-        tracker.wait_s(path, look(), 100, 5)
+        tracker.look(path, look(), 100)
     tracker.forget_all_but([TALK])
 
-    assert tracker.wait_s(TALK, look(), 105, 5) == 0
-    assert tracker.wait_s(gone, look(), 105, 5) == 5
+    assert tracker.look(TALK, look(), 105) == 0
+    assert tracker.look(gone, look(), 105) == 1
+
+
+# --- the windows of a filesystem --------------------------------------------------------------------
+
+
+def test_windows_of_a_local_disk_confirm_in_a_moment() -> None:
+    assert Windows.of(SpoolSettings(), is_remote=False) == Windows(0.2, 5, 300)
+
+
+def test_windows_of_a_share_outlast_what_its_client_remembers() -> None:
+    assert Windows.of(SpoolSettings(), is_remote=True) == Windows(3, 30, 300)
+
+
+def test_windows_never_confirm_longer_than_they_are_quiet_nor_wait_shorter_for_what_is_missing() -> None:
+    spool = SpoolSettings(quiet_s=0.1, quiet_remote_s=900, short_grace_s=60)
+
+    assert Windows.of(spool, is_remote=False) == Windows(0.1, 0.1, 60)
+    assert Windows.of(spool, is_remote=True) == Windows(3, 900, 900)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cesar_watch.core.transcript import Segment, Transcript, Window
-from cesar_watch.speech.quality import Suspect, judge
+from cesar_watch.speech.quality import Suspect, judge, missing_s
 from tests.fakes import window
 
 
@@ -54,3 +54,29 @@ def test_speech_heard_without_any_text_is_suspect() -> None:
 def test_transcript_without_text_is_empty() -> None:
     assert judge(transcript(window(0, ""))).verdict == "empty"
     assert judge(transcript()).verdict == "empty"
+
+
+@pytest.mark.parametrize(
+    ("declared_s", "verdict"), [(None, "ok"), (90.0, "ok"), (102.0, "ok"), (102.1, "partial"), (200.0, "partial")]
+)
+def test_transcript_of_less_than_the_recording_declares_is_partial(declared_s: float | None, verdict: str) -> None:
+    whole = of_segments(segment(0)).model_copy(update={"declared_s": declared_s})
+    assert judge(whole).verdict == verdict
+
+
+def test_transcript_that_is_partial_tells_what_is_missing_behind_its_other_spans() -> None:
+    part = of_segments(segment(10, "odd", avg_logprob=-2.0)).model_copy(update={"declared_s": 160.0})
+    quality = judge(part)
+    assert quality.verdict == "partial"
+    assert quality.spans[1:] == (Suspect(start_s=100, end_s=160, reason="missing"),)
+    assert quality.spans[0].reason == "low_confidence"
+
+
+def test_transcript_of_a_file_known_to_be_cut_short_is_partial_though_it_declares_no_length() -> None:
+    assert judge(of_segments(segment(0)), cut_short=True).verdict == "partial"
+    assert judge(transcript(window(0, "")), cut_short=True).verdict == "partial"
+
+
+@pytest.mark.parametrize(("declared_s", "missing"), [(None, 0), (5.0, 0), (12.0, 0), (12.1, 2.1), (500.0, 490)])
+def test_missing_seconds_are_those_beyond_what_headers_err(declared_s: float | None, missing: float) -> None:
+    assert missing_s(10.0, declared_s) == pytest.approx(missing)

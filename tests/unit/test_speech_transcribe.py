@@ -26,10 +26,14 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def attempt(engine: FakeEngine, source: Path, seen: list[Progress] | None = None) -> Transcript:
+def attempt(
+    engine: FakeEngine, source: Path, seen: list[Progress] | None = None, *, accept_short: bool = False
+) -> Transcript:
     checkpoint = Checkpoint.open(source.parent, "f")
     report = (seen if seen is not None else []).append
-    return transcribe(engine, source, checkpoint, OPTIONS, on_progress=report, poll=lambda: None)
+    return transcribe(
+        engine, source, checkpoint, OPTIONS, accept_short=accept_short, on_progress=report, poll=lambda: None
+    )
 
 
 def test_transcribe_returns_all_windows_and_reports_each(source: Path) -> None:
@@ -106,3 +110,10 @@ def test_transcribe_refuses_a_recording_shorter_than_declared(
         attempt(engine, source)
     assert raised.value.reason == "truncated"
     assert Checkpoint.open(source.parent, "f").transcript is None
+
+
+def test_transcribe_takes_what_is_there_of_a_recording_shorter_than_declared_when_asked_to(source: Path) -> None:
+    transcript = attempt(FakeEngine(declared_s=60.0), source, accept_short=True)
+
+    assert (transcript.duration_s, transcript.declared_s) == (20, 60)
+    assert Checkpoint.open(source.parent, "f").transcript == transcript
