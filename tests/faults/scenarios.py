@@ -22,7 +22,19 @@ from cesar_watch.core.job import Event, Request, State
 from cesar_watch.core.spool import Spool
 from cesar_watch.service.house import open_house
 from cesar_watch.service.mending import mend
-from tests.faults.life import Interruption, Life, Place, SpeakingEngine, alive, make_place, place_in, try_alive, world
+from tests.faults.life import (
+    CUT_SHORT,
+    Interruption,
+    Life,
+    Place,
+    SpeakingEngine,
+    alive,
+    make_place,
+    place_in,
+    spoken,
+    try_alive,
+    world,
+)
 
 COMPLETED = ("completed",)
 FAILED = ("failed",)
@@ -139,7 +151,7 @@ class Scenario:
                     "name": end.name,
                     "sha256": hashlib.sha256(content_of(end.name)).hexdigest(),
                     "ends": list(end.states),
-                    "text": content_of(end.name).decode(),
+                    "text": spoken(content_of(end.name)),
                 }
                 for end in self.ends
             ],
@@ -156,8 +168,7 @@ def content_of(name: str) -> bytes:
     """Return the bytes of a recording: words that tell it from every other, spelled out."""
     if name.startswith("empty"):
         return b""
-    # A WAV header whose sizes, four spaces, promise half a gigabyte.
-    head = b"RIFF    WAVEdata    " if name.startswith("short") else b""
+    head = CUT_SHORT if name.startswith("short") else b""
     return head + b"the sound of " + hashlib.sha256(os.fsencode(name)).hexdigest()[:12].encode() + b" ends here"
 
 

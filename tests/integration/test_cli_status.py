@@ -11,7 +11,7 @@ import pytest
 
 from tests.fakes import FakeEngine
 from tests.mounting import fill, mount, tmpfs
-from tests.processes import command, drop, service, sidecar, until
+from tests.processes import RECORDINGS, command, drop, service, sidecar, until
 from tests.service_builders import open_rig
 
 SETTINGS = {
@@ -79,6 +79,28 @@ def test_status_on_a_read_only_disk_says_so(disk: Path) -> None:
     mount("-o", "remount,ro", disk)
     assert "is read-only: remount it writable" in _status(disk / "spool")
     assert json.loads(_status(disk / "spool", "--json"))["jobs"]["completed"] == 1
+
+
+@pytest.mark.timeout(120)
+def test_status_counts_what_waits_in_the_inbox_by_reason(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    command("init", spool, cwd=tmp_path)
+    half = (RECORDINGS / "numbers.wav").read_bytes()[:99_999]
+    (spool / "inbox/half.wav").write_bytes(half)
+    (spool / "inbox/empty.wav").touch()
+    with (
+        (spool / "inbox/open.wav").open("wb") as stream,
+        service(tmp_path, "--config", str(spool / "config.toml"), **SETTINGS),
+    ):
+        stream.write(half)
+        stream.flush()
+        until((spool / ".state/ballast").exists, "the start")
+        parked = {"being_written": 1, "empty": 1, "short": 1}
+        until(lambda: json.loads(_status(spool, "--json"))["inbox"]["parked"] == parked, "the reasons")
+        shown = _status(spool)
+        assert "0 recordings waiting to settle, 3 put off (1 being written, 1 empty, 1 short)" in shown
+    stopped = json.loads(_status(spool, "--json"))["inbox"]
+    assert (stopped["waiting"], stopped["parked"]) == (3, {})
 
 
 def test_status_of_a_vanished_spool_is_one_sentence(tmp_path: Path) -> None:

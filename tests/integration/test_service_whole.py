@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +13,7 @@ import pytest
 
 from cesar_watch.core.errors import AttemptError
 from cesar_watch.core.job import Job, Request, State
+from cesar_watch.service.intake import Intake
 from cesar_watch.speech.protocol import Event, Transcribe
 from tests.fakes import FakeEngine, window
 from tests.service_builders import Rig, open_rig
@@ -336,3 +338,41 @@ def test_engine_that_crashes_on_a_recording_that_waited_still_counts_its_own_att
         rig.hand.move(60)
         rig.work()
         assert failure_of(rig.only_job()) == "poison"
+
+
+# --- what events tell -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moved_in", [True, False])
+def test_recording_that_was_renamed_into_place_does_not_wait_for_the_quiet_window(
+    tmp_path: Path, moved_in: bool
+) -> None:
+    with open_rig(tmp_path, FakeEngine(), spool={"watch_mode": "events", "quiet_s": 3600}) as rig:
+        wake = threading.Event()
+        intake = Intake(rig.house, wake=wake)
+        intake.turn(rig.hand.elapsed_s)
+        path = tmp_path / "talk.mp3" if moved_in else rig.house.spool.inbox / "talk.mp3"
+        path.write_bytes(b"sound")
+        if moved_in:
+            path.rename(rig.house.spool.inbox / "talk.mp3")
+        assert wake.wait(10)
+        for _ in range(2):
+            intake.turn(rig.hand.elapsed_s)
+            rig.hand.move(0.25)
+        intake.close()
+        assert states(rig) == ([State.PENDING] if moved_in else [])
+
+
+def test_recording_whose_writer_closes_it_at_last_is_taken_at_once(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine(), spool={"watch_mode": "events"}) as rig:
+        wake = threading.Event()
+        intake = Intake(rig.house, wake=wake)
+        with rig.drop("talk.mp3").open("ab"):
+            for _ in range(30):
+                rig.hand.move(60)
+                intake.turn(rig.hand.elapsed_s)
+            wake.clear()
+        assert wake.wait(10)
+        intake.turn(rig.hand.elapsed_s)
+        intake.close()
+        assert states(rig) == [State.PENDING]
