@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
-NoticeEvent = Literal["completed", "failed", "paused", "resumed"]
+NoticeEvent = Literal["completed", "failed", "duplicate", "paused", "resumed"]
 Seconds = Annotated[float, Field(gt=0)]
 
 MEDIA_EXTENSIONS = [
@@ -126,6 +126,11 @@ class SpoolSettings(Section):
     ignore: list[str] = Field(
         IGNORED_NAMES, description="Names that are never taken (globs, any case): hidden, temporary, not media."
     )
+    on_duplicate: Literal["link", "transcribe"] = Field(
+        "link",
+        description="A recording that was transcribed before with the same engine and output settings. link: it goes "
+        "to duplicates/, its sidecar names those transcripts. transcribe: once more.",
+    )
 
     @field_validator("extensions")
     @classmethod
@@ -197,7 +202,7 @@ class NotifySettings(Section):
 
     url: str = Field(description='An apprise URL: "ntfy://host/topic", "mailto://...", "json://host/path" ...')
     events: list[NoticeEvent] = Field(
-        ["completed", "failed", "paused", "resumed"],
+        ["completed", "failed", "duplicate", "paused", "resumed"],
         description="What is told: ends of a job; and when the service pauses (disk full, share gone) and goes on.",
     )
     match: str = Field(
@@ -246,9 +251,16 @@ class Settings(BaseSettings):
         return self.spool.state_dir or self.spool.root / ".state"
 
     def job_options(self) -> dict[str, Any]:
-        """Return the options that are stored on a job: all that shapes its outputs, as plain JSON values."""
+        """Return the options that are stored on a job, as plain JSON values: all that shapes its outputs.
+
+        And whether it is content with those of another job.
+        """
         engine = self.engine.model_dump(mode="json", exclude=MACHINE_KEYS)
-        return {"engine": engine, "output": {"formats": list(self.output.formats)}}
+        return {
+            "engine": engine,
+            "output": {"formats": list(self.output.formats)},
+            "on_duplicate": self.spool.on_duplicate,
+        }
 
 
 MACHINE_KEYS = {"download", "device", "compute_type", "threads", "isolation", "idle_unload_s", "timeout_s"}

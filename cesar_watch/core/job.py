@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -33,6 +34,8 @@ class State(StrEnum):
     """Given up; source in failed/ with its reason."""
     CANCELLED = "cancelled"
     """Given up by the user; source in failed/."""
+    DUPLICATE = "duplicate"
+    """Transcribed before, as another job's recording; source in duplicates/, outputs those of the other."""
 
     @property
     def shown(self) -> str:
@@ -51,6 +54,7 @@ class Event(StrEnum):
     GAVE_UP = "gave_up"
     CANCELLED = "cancelled"
     PUBLISHED = "published"
+    RECOGNISED = "recognised"
     REQUEUED = "requeued"
 
 
@@ -64,16 +68,25 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.PROCESSING, Event.RELEASED): State.PENDING,
     (State.PROCESSING, Event.GAVE_UP): State.FAILED,
     (State.PROCESSING, Event.CANCELLED): State.CANCELLED,
+    (State.PROCESSING, Event.RECOGNISED): State.DUPLICATE,
     (State.TRANSCRIBED, Event.PUBLISHED): State.COMPLETED,
     (State.TRANSCRIBED, Event.RETRY_LATER): State.PENDING,
     (State.TRANSCRIBED, Event.RELEASED): State.PENDING,
     (State.TRANSCRIBED, Event.GAVE_UP): State.FAILED,
     (State.FAILED, Event.REQUEUED): State.PENDING,
     (State.CANCELLED, Event.REQUEUED): State.PENDING,
+    (State.DUPLICATE, Event.REQUEUED): State.PENDING,
 }
 
-TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED, State.DUPLICATE})
 """States in which the recording rests outside processing/."""
+UNFINISHED = frozenset({State.PENDING, State.PROCESSING, State.TRANSCRIBED})
+"""States in which it lies in its job folder."""
+REQUEUABLE = frozenset(state for state, event in TRANSITIONS if event is Event.REQUEUED)
+"""States out of which a person may bring a job back."""
+
+NO_DUPLICATE: Mapping[str, Any] = {"duplicate_of": None, "outputs": [], "outputs_sha256": {}}
+"""The fields of a job that waited for another one, or pointed at its outputs, and does so no more."""
 
 
 class Request(StrEnum):
@@ -136,7 +149,9 @@ class Job:
     valid, portable name under which outputs and sidecar appear in `outbox/<subfolder>/`.
     `source` and `moving_to` are paths relative to the spool's root: where the recording lies, and
     where it was about to be moved when this was written. `outputs_sha256` has the hash of each output
-    as it was published; jobs of older versions have none. `interruptions` counts the deaths of the service
+    as it was published; jobs of older versions have none. `duplicate_of` is the job with the same content and the
+    same settings for which this one waits, or waited and now shares its outputs: those are then paths relative
+    to `outbox/<subfolder>/`, and not this job's own. `interruptions` counts the deaths of the service
     in a row, without a durable window between them, that were not held against the recording. All `_at`
     are aware UTC datetimes.
     """
@@ -170,6 +185,7 @@ class Job:
     quality: dict[str, Any] | None
     outputs: list[str] = field(default_factory=list)
     outputs_sha256: dict[str, str] = field(default_factory=dict)
+    duplicate_of: str | None = None
     interruptions: int = 0
     error: Failure | None = None
 

@@ -18,11 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from peewee import fn
+from peewee import SQL, fn
 
 from cesar_watch.core.database import fetch, ledger_faults, open_owned, open_reading, open_visiting
 from cesar_watch.core.errors import LeaseLost, LedgerError, UsageError
-from cesar_watch.core.job import Event, FileIdentity, Job, Request, State, advance
+from cesar_watch.core.job import NO_DUPLICATE, UNFINISHED, Event, FileIdentity, Job, Request, State, advance
 from cesar_watch.core.notice import Notice
 from cesar_watch.core.notice_queue import NoticeQueue
 from cesar_watch.core.rebuild import Rebuild
@@ -202,12 +202,13 @@ class Ledger:
                     error=None,
                     message="",
                     started_at=job.started_at or now,
+                    **(NO_DUPLICATE if job.duplicate_of else {}),
                 )
         return None
 
     def next_due(self, now: datetime, longest_wait_s: float = math.inf) -> Job | None:
-        """Return the job that `lease_next` would lease."""
-        ready = is_due(JobRow.not_before_at, now, longest_wait_s)
+        """Return the job that `lease_next` would lease: the oldest that waits neither for a time nor for its twin."""
+        ready = is_due(JobRow.not_before_at, now, longest_wait_s) & ~_waits_for_twin()
         query = JobRow.select(WHOLE_ROW).where(JobRow.state == State.PENDING, JobRow.request.is_null(), ready)
         return self._first(query.order_by(JobRow.seq))
 
@@ -273,6 +274,20 @@ class Ledger:
         with ledger_faults(self.path):
             return {row[0] for row in query.execute(self._database)}
 
+    def same_content(self, sha256: str) -> list[Job]:
+        """Return the completed and the unfinished jobs whose recordings have this hash, oldest first.
+
+        Not those that wait for another one of them: nobody has to wait for these.
+        """
+        looked_at = (JobRow.state == State.COMPLETED) | (JobRow.state.in_(UNFINISHED) & JobRow.duplicate_of.is_null())
+        return self._all(JobRow.select(WHOLE_ROW).where(JobRow.sha256 == sha256, looked_at).order_by(JobRow.seq))
+
+    def duplicates_of(self, job: Job) -> int:
+        """Return how many ended jobs share this one's outputs."""
+        query = JobRow.select(fn.COUNT("*")).where(JobRow.state == State.DUPLICATE, JobRow.duplicate_of == job.job_id)
+        with ledger_faults(self.path):
+            return int(query.scalar(self._database))
+
     def usual_rtf(self, model: str) -> float | None:
         """Return the median real-time factor of the last recordings that this model completed."""
         query = JobRow.select(JobRow.rtf, JobRow.options).where(
@@ -301,6 +316,18 @@ class Ledger:
 
     def _all(self, query: Any) -> list[Job]:
         return fetch(self.path, self._database, query, to_job)
+
+
+def _waits_for_twin() -> Any:
+    """Return the condition that the job for which a row waits is not finished.
+
+    It was claimed before: so no two can wait for each other, whatever sidecars a ledger was rebuilt from.
+    """
+    twin = JobRow.alias()
+    unfinished = twin.select(SQL("1")).where(
+        twin.job_id == JobRow.duplicate_of, twin.seq < JobRow.seq, twin.state.in_(UNFINISHED)
+    )
+    return JobRow.duplicate_of.is_null(False) & fn.EXISTS(unfinished)
 
 
 _SHOWN = [state for state in State if state is not State.CLAIMING]

@@ -24,7 +24,7 @@ from peewee import (
 from cesar_watch.core.job import Failure, FileIdentity, Job, Request, State
 from cesar_watch.core.notice import Notice, NoticeStatus, QueuedNotice
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x43535257
 """Written into the SQLite header, so that a foreign database is told from ours."""
 
@@ -76,6 +76,7 @@ class JobRow(Model):
     quality = TextField(null=True)
     outputs = TextField(default="[]")
     outputs_sha256 = TextField(default="{}")
+    duplicate_of = TextField(null=True)
     error_reason = TextField(null=True)
     error_message = TextField(null=True)
 
@@ -128,7 +129,7 @@ TABLES = (MetaRow, JobRow, TransitionRow, NoticeRow)
 _TIMES = ("not_before_at", "created_at", "started_at", "updated_at", "completed_at", "estimated_completion_at")
 _UNCHANGED = (
     *("seq", "job_id", "base", "sha256", "attempts", "interruptions", "lease", "progress", "message"),
-    *("duration_s", "language", "language_probability", "rtf"),
+    *("duration_s", "language", "language_probability", "rtf", "duplicate_of"),
 )
 
 

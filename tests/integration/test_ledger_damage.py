@@ -347,8 +347,8 @@ def test_files_of_another_program_that_died_are_not_opened_at_all(lived: Path) -
 
 def test_ledger_of_an_older_version_gets_what_it_lacks_and_keeps_what_it_has(lived: Path) -> None:
     before = look(lived)
-    statement("ALTER TABLE job DROP COLUMN interruptions")(ledger_of(lived))
-    statement("ALTER TABLE job DROP COLUMN outputs_sha256")(ledger_of(lived))
+    for column in ("interruptions", "outputs_sha256", "duplicate_of"):
+        statement(f"ALTER TABLE job DROP COLUMN {column}")(ledger_of(lived))
     statement("PRAGMA user_version = 1")(ledger_of(lived))
 
     for asking in (True, False):
