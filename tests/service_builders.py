@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,11 @@ class HandClock:
         return Clock(lambda: self.elapsed_s, lambda: self.start + timedelta(seconds=self.elapsed_s - 1000))
 
 
+def sound_of(name: str) -> bytes:
+    """Return the bytes of a recording of this name, where a test does not say which."""
+    return b"the sound of " + os.fsencode(name)
+
+
 @dataclass
 class Rig:
     """One life of the service, taken turn by turn."""
@@ -55,10 +61,11 @@ class Rig:
         self.intake = Intake(self.house, wake=threading.Event())
         self.worker = Worker(self.house, stop=self.stop, maker=lambda settings: self.engine)
 
-    def drop(self, name: str, content: bytes = b"sound") -> Path:
+    def drop(self, name: str, content: bytes | None = None) -> Path:
+        """Put a recording into the inbox; without `content` it sounds like no other that has another name."""
         path = self.house.spool.inbox / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        path.write_bytes(sound_of(name) if content is None else content)
         return path
 
     def claim_all(self) -> list[Job]:

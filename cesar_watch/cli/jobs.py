@@ -17,7 +17,7 @@ from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import AlreadyRunning, CesarError, UsageError
 from cesar_watch.core.humanize import count
 from cesar_watch.core.instance import is_running
-from cesar_watch.core.job import TERMINAL, Job, Request, State
+from cesar_watch.core.job import REQUEUABLE, TERMINAL, Job, Request, State
 from cesar_watch.delivery.sidecar import sidecar
 from cesar_watch.service import recovery
 from cesar_watch.service.house import House, open_house, visit_house
@@ -32,6 +32,7 @@ _STATUS = {
     "completed": [State.COMPLETED],
     "failed": [State.FAILED],
     "cancelled": [State.CANCELLED],
+    "duplicate": [State.DUPLICATE],
 }
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a beginning of it that is unique.")]
 
@@ -45,7 +46,8 @@ def register(app: typer.Typer) -> None:
 def jobs(
     config: ConfigOption = None,
     status: Annotated[
-        str | None, typer.Option(help="Only jobs that are pending, processing, completed, failed or cancelled.")
+        str | None,
+        typer.Option(help="Only jobs that are pending, processing, completed, failed, cancelled or duplicate."),
     ] = None,
     page: Annotated[int, typer.Option(min=1, help="Which page, newest jobs first.")] = 1,
     page_size: Annotated[int, typer.Option(min=1, max=1000, help="Jobs on a page.")] = 20,
@@ -118,7 +120,7 @@ def retry(
     failed: Annotated[bool, typer.Option("--failed", help="Every job that failed.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Queue a failed or cancelled job again."""
+    """Queue a failed or cancelled job again, or have a duplicate transcribed."""
     if (job_id is None) == (not failed):
         raise UsageError("Give either a job's ID or --failed.")
     settings = settings_for(config)
@@ -126,7 +128,7 @@ def retry(
         wanted = (
             house.ledger.jobs([State.FAILED])
             if job_id is None
-            else [_checked(house, job_id, (State.FAILED, State.CANCELLED), "retry")]
+            else [_checked(house, job_id, tuple(REQUEUABLE), "retry")]
         )
         _ask(settings, house, wanted, Request.RETRY)
         for job in wanted:
@@ -147,12 +149,21 @@ def delete(
     settings = settings_for(config)
     with visit_house(settings, asking=True) as house:
         job = _checked(house, job_id, tuple(TERMINAL), "delete")
-        what = "transcripts AND the recording" if recording else "transcripts (the recording stays)"
+        what = _deleted_with(job, house.ledger.duplicates_of(job), recording=recording)
         if not yes:
             typer.confirm(f"Delete job {job.job_id[:8]} ({job.display_name}): {what}?", abort=True)
         _ask(settings, house, [job], Request.DELETE_RECORDING if recording else Request.DELETE)
         gone = _await(lambda: job.job_id not in house.ledger.ids(State), 0.0)
     out.print(f"{job.job_id[:8]}: {'deleted' if gone else 'will be deleted by the service'}.")
+
+
+def _deleted_with(job: Job, duplicates: int, *, recording: bool) -> str:
+    """Say what goes with a job, and what stays behind it."""
+    if job.state is State.DUPLICATE:
+        what = "its entry AND the recording" if recording else "its entry (the recording stays)"
+        return f"{what}; the transcripts are another job's"
+    what = "transcripts AND the recording" if recording else "transcripts (the recording stays)"
+    return what if not duplicates else f"{what}; {count(duplicates, 'duplicate')} of it will point at nothing"
 
 
 def _checked(house: House, prefix: str, states: tuple[State, ...], verb: str) -> Job:

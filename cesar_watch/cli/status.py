@@ -26,7 +26,7 @@ from cesar_watch.intake.scan import Candidate, scan
 from cesar_watch.service.house import visit_house
 from cesar_watch.service.state_file import ServiceState, read_state
 
-_COUNTED = (State.PENDING, State.COMPLETED, State.FAILED, State.CANCELLED)
+_COUNTED = (State.PENDING, State.COMPLETED, State.FAILED, State.CANCELLED, State.DUPLICATE)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def render(snapshot: Snapshot, *, with_jobs: bool = True) -> Group:
         inbox += f", {sum(snapshot.parked.values())} put off ({by_reason(snapshot.parked)})"
     if snapshot.ignored:
         inbox += f", {count(snapshot.ignored, 'other file')} left alone"
-    order = ("pending", "processing", "completed", "failed", "cancelled")
+    order = ("pending", "processing", "completed", "failed", "cancelled", "duplicate")
     dead = snapshot.notices.get("dead", 0)
     facts = [
         ("Ledger", SNAPSHOT if snapshot.is_old else ""),

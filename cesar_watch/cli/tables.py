@@ -12,7 +12,7 @@ from cesar_watch.core.humanize import count, duration, rough, size
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.notice import NoticeStatus, QueuedNotice
 
-_STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "processing": "cyan"}
+_STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "processing": "cyan", "duplicate": "green"}
 
 
 def ago(at: datetime | None, now: datetime) -> str:
@@ -46,6 +46,8 @@ def progress_words(job: Job, now: datetime) -> str:
         return f"{job.progress:.0f} %" + (f", done {left}" if left else "")
     if job.state is State.PENDING:
         again = until(job.not_before_at, now)
+        if job.duplicate_of:
+            return f"waiting for job {job.duplicate_of[:8]}, the same recording"
         return f"attempt {job.attempts + 1} {again}" if again else "waiting for the worker"
     return job.message
 
@@ -103,6 +105,7 @@ def job_facts(job: Job, now: datetime) -> list[tuple[str, str]]:
         ("Model", str(job.options.get("engine", {}).get("model", ""))),
         ("Speed", f"real-time factor {job.rtf:.3f}" if job.rtf else ""),
         ("Quality", str(job.quality.get("verdict", "")) if job.quality else ""),
+        ("Same as", f"job {job.duplicate_of}" if job.duplicate_of else ""),
         ("Outputs", ", ".join(job.outputs)),
     ]
 

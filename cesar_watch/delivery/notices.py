@@ -22,7 +22,11 @@ SERVICE_NAME = "cesar-watch"
 TEXT_CHARACTERS = 500
 """How much of a transcript `{text}` shows."""
 
-_EVENTS: dict[State, NoticeEvent] = {State.COMPLETED: "completed", State.FAILED: "failed"}
+_EVENTS: dict[State, NoticeEvent] = {
+    State.COMPLETED: "completed",
+    State.FAILED: "failed",
+    State.DUPLICATE: "duplicate",
+}
 
 
 def notices_for(job: Job, channels: Iterable[NotifySettings], *, text: str) -> list[Notice]:
@@ -126,13 +130,13 @@ def _key(text: str) -> str:
 
 
 def _attachment(job: Job) -> str | None:
-    """Return the plain text or, where that wasn't asked for, the first output.
+    """Return the plain text or, where that wasn't asked for, the first output; of a duplicate, those of its twin.
 
     None in a folder whose name isn't UTF-8: a stored notice can't hold such a path.
     """
     name = next((output for output in job.outputs if output.endswith(".txt")), next(iter(job.outputs), None))
     try:
-        return os.path.join("outbox", job.subfolder.decode(), name) if name else None
+        return os.path.normpath(os.path.join("outbox", job.subfolder.decode(), name)) if name else None
     except UnicodeDecodeError:
         return None
 

@@ -54,6 +54,7 @@ def sidecar(job: Job, *, source: bytes | None = None, instance: str | None = Non
         "options": job.options,
         "outputs": job.outputs,
         "outputs_sha256": job.outputs_sha256,
+        "duplicate_of": job.duplicate_of,
         "rtf": job.rtf,
         "quality": job.quality,
         "error": {"reason": job.error.reason, "message": job.error.message} if job.error else None,

@@ -1,7 +1,7 @@
 """One attempt at one job, from lease to outcome.
 
 The attempt was counted when the lease was taken, before anything is decoded. Whatever happens here
-ends in exactly one of: completed, failed, cancelled, pending again.
+ends in exactly one of: completed, duplicate, failed, cancelled, pending again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from cesar_watch.intake.probe import Short
 from cesar_watch.intake.whole import examine
 from cesar_watch.service import endings, retrying
 from cesar_watch.service.announce import announce
+from cesar_watch.service.duplicates import find_twin
 from cesar_watch.service.house import House
 from cesar_watch.service.pace import Pace
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
@@ -102,7 +103,7 @@ class Attempt:
             LeaseLost: Somebody else has the job; nothing was touched.
         """
         try:
-            return endings.complete(self._house, *self._transcribed())
+            return self._worked_on()
         except CancelAsked:
             return endings.cancel(self._house, self._fresh())
         except StopAsked:
@@ -120,6 +121,22 @@ class Attempt:
             message = f"An unexpected error ended the attempt ({type(fault).__name__}: {fault}). Please report it."
             return self._failed(AttemptError(message, reason="internal"))
 
+    def _worked_on(self) -> Job:
+        """Transcribe a recording that is new; of another, end the job as a duplicate, or let it wait for the first."""
+        source = self._job.source_path(self._house.spool.root)
+        log.info("%s: attempt %d begins", self._job.display_name, self._job.attempts)
+        seen = _seen(source)
+        cut_short = self._is_cut_short(source, seen)
+        self._job = self._identified(source, seen)
+        self._write_sidecar()
+        twin = find_twin(self._house, self._job)
+        if twin is None:
+            return endings.complete(self._house, *self._transcribed(source, cut_short))
+        _see_unchanged(source, self._job.identity)
+        if twin.state is State.COMPLETED:
+            return endings.recognise(self._house, self._fresh(), twin)
+        return retrying.wait_for(self._house, self._fresh(), twin)
+
     def _fresh(self) -> Job:
         """Return the job as it stands now, with what people asked for meanwhile.
 
@@ -131,13 +148,7 @@ class Attempt:
             raise LeaseLost(f"Job {job.job_id} was taken over; this attempt ends without a trace.")
         return job
 
-    def _transcribed(self) -> tuple[Job, Transcript]:
-        source = self._job.source_path(self._house.spool.root)
-        log.info("%s: attempt %d begins", self._job.display_name, self._job.attempts)
-        seen = _seen(source)
-        cut_short = self._is_cut_short(source, seen)
-        self._job = self._identified(source, seen)
-        self._write_sidecar()
+    def _transcribed(self, source: Path, cut_short: bool) -> tuple[Job, Transcript]:
         checkpoint = Checkpoint.open(source.parent, fingerprint(self._job.options["engine"], self._job.sha256 or ""))
         self._windows_before = len(checkpoint.windows)
         transcript = transcribe(
@@ -268,7 +279,7 @@ class Attempt:
         job = self._fresh()
         if fault.kind is Kind.SYSTEMIC:
             # An ending that has begun is finished by recovery: its recording may have moved already.
-            if job.state is State.PROCESSING and job.moving_to is None:
+            if job.state is State.PROCESSING and job.moving_to is None and job.duplicate_of is None:
                 retrying.release(self._house, job, fault.reason)
             raise fault
         failure = Failure(fault.reason, str(fault))
@@ -289,10 +300,10 @@ def _seen(source: Path) -> FileIdentity:
 
 
 def _see_unchanged(source: Path, identity: FileIdentity) -> None:
-    """Refuse a transcript of a file that its writer was still changing, or may go on to change."""
+    """Refuse what was found out of a file that its writer was still changing, or may go on to change."""
     if FileIdentity.of(os.lstat(source)) != identity:
         raise Unfinished(
-            "The recording changed while it was transcribed: it is transcribed again.", reason="source_changed"
+            "The recording changed while it was worked on: it is worked on again.", reason="source_changed"
         )
     examine(source, identity, is_remote=is_remote(source))
 

@@ -3,7 +3,8 @@
 Every ending is the same six steps, each durable before the next, each repeatable after a crash:
 
 1. where the recording will rest is committed to the ledger (`moving_to`), with the verdict;
-2. outputs appear in the outbox (completed), or the reason file beside the resting place (failed);
+2. outputs appear in the outbox (completed), or the reason file beside the resting place (failed); a duplicate
+   needs none of its own;
 3. the sidecar gets its final state: for clients it is the commit marker;
 4. the recording moves to its resting place, never replacing anything;
 5. state and notices are committed together;
@@ -24,7 +25,7 @@ from typing import Any
 from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, make_dirs, sync_dir
 from cesar_watch.core.errors import NameTaken, UsageError
 from cesar_watch.core.humanize import count, duration
-from cesar_watch.core.job import TERMINAL, Event, Failure, Job, State, advance
+from cesar_watch.core.job import NO_DUPLICATE, TERMINAL, Event, Failure, Job, State, advance
 from cesar_watch.core.notice import Notice
 from cesar_watch.core.spool import Spool
 from cesar_watch.core.transcript import Transcript
@@ -33,6 +34,7 @@ from cesar_watch.delivery.publish import publish
 from cesar_watch.delivery.reason_file import reason_path, remove_reason, write_reason
 from cesar_watch.delivery.sidecar import write_sidecar
 from cesar_watch.service.announce import announce, rebase, withdraw
+from cesar_watch.service.duplicates import pointers
 from cesar_watch.service.house import House
 
 log = logging.getLogger(__name__)
@@ -68,8 +70,37 @@ def cancel(house: House, job: Job) -> Job:
     return done
 
 
+def recognise(house: House, job: Job, twin: Job) -> Job:
+    """End a job whose recording was transcribed before: it shares the outputs of its twin, which has them all.
+
+    Raises:
+        OSError, SpoolError: A room can't be written. `rest_as_duplicate` goes on after any crash or error.
+    """
+    outputs = pointers(twin, job.subfolder)
+    first = os.path.normpath(os.path.join("outbox", job.subfolder.decode("utf-8", "replace"), next(iter(outputs))))
+    job = house.ledger.update(
+        job,
+        house.clock.now(),
+        duplicate_of=twin.job_id,
+        outputs=list(outputs),
+        outputs_sha256=outputs,
+        message=f"The same recording was transcribed before, with the same settings: {first} (job {twin.job_id[:8]}).",
+        **{name: getattr(twin, name) for name in ("duration_s", "language", "language_probability", "quality")},
+    )
+    return rest_as_duplicate(house, job)
+
+
+def rest_as_duplicate(house: House, job: Job) -> Job:
+    """Move a recording that was recognised to duplicates/, commit, and queue its notices."""
+    done = _rest(house, job, "duplicates", Event.RECOGNISED)
+    log.info("%s: %s", done.display_name, done.message)
+    return done
+
+
 def requeue(house: House, job: Job) -> Job:
     """Queue a failed or cancelled job again, with all its attempts; what its checkpoint holds is gone.
+
+    A duplicate too: what a person asks for is transcribed, whatever there is already.
 
     Raises:
         UsageError: Its recording is no longer where it was put. Nothing was changed.
@@ -104,15 +135,18 @@ def requeue(house: House, job: Job) -> Job:
         progress=0.0,
         completed_at=None,
         request=None,
-        outputs=[],
-        outputs_sha256={},
+        options={**job.options, "on_duplicate": "transcribe"},
+        **NO_DUPLICATE,
     )
-    remove_reason(resting)
+    if job.state is not State.DUPLICATE:  # those have none: a file of that name is somebody's
+        remove_reason(resting)
     return announce(house, done)
 
 
 def delete(house: House, job: Job, *, recording: bool) -> None:
     """Remove a finished job's transcripts, sidecar and row; its recording only when asked.
+
+    The transcripts that a duplicate points at are another job's, and stay.
 
     Raises:
         UsageError: The job is not finished. Nothing was changed.
@@ -123,13 +157,14 @@ def delete(house: House, job: Job, *, recording: bool) -> None:
         )
     folder = house.spool.output_dir(job)
     withdraw(house, job)  # first: whoever sees it may rely on the outputs
-    for name in job.outputs:
+    for name in () if job.duplicate_of else job.outputs:
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir():
         sync_dir(folder)
     if recording:
         source = job.source_path(house.spool.root)
-        remove_reason(source)
+        if job.state is not State.DUPLICATE:
+            remove_reason(source)
         source.unlink(missing_ok=True)
         if source.parent.is_dir():
             sync_dir(source.parent)
@@ -161,8 +196,10 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
         job, target = _resting_place(house, job, room)
         ending: dict[str, Any] = {"source": spool.relative(target), "moving_to": None, "lease": None, "request": None}
         ending |= {"completed_at": house.clock.now(), "estimated_completion_at": None, "not_before_at": None}
-        if event is Event.PUBLISHED:
+        if event in (Event.PUBLISHED, Event.RECOGNISED):
             ending |= {"progress": 100.0, "error": None}
+        elif job.duplicate_of is not None:
+            ending |= NO_DUPLICATE
         final = dataclasses.replace(job, state=advance(job.state, event), **ending)
         try:
             # Where the recording is gone there is nothing to lie beside, nor perhaps a folder: the sidecar tells.

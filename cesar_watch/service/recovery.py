@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, sync_file
-from cesar_watch.core.job import Event, Failure, FileIdentity, Job, Request, State
+from cesar_watch.core.job import UNFINISHED, Event, Failure, FileIdentity, Job, Request, State
 from cesar_watch.service import endings, retrying
 from cesar_watch.service.adoption import adopt_unknown
 from cesar_watch.service.announce import announce
@@ -65,7 +65,9 @@ def recover_attempts(house: House, *, died: bool) -> None:
     for job in house.ledger.jobs([State.TRANSCRIBED]):
         _finish_transcribed(house, job)
     for job in house.ledger.jobs([State.PROCESSING]):
-        if job.request is Request.CANCEL:
+        if job.duplicate_of is not None:
+            endings.rest_as_duplicate(house, job)
+        elif job.request is Request.CANCEL:
             endings.cancel(house, job)
         elif job.moving_to is not None and job.error is not None:
             endings.give_up(house, job, job.error)
@@ -98,7 +100,7 @@ def sweep_leftovers(house: House) -> None:
 
     What lies in the folder of a live job goes with it at the job's end: thousands may wait.
     """
-    live = house.ledger.ids([State.PENDING, State.PROCESSING, State.TRANSCRIBED])
+    live = house.ledger.ids(UNFINISHED)
     processing = house.spool.processing
     for name in set(os.listdir(processing)) - live:
         if name.startswith(TEMPORARY_PREFIX) and (processing / name).is_file():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from cesar_watch.core.errors import CesarError, Kind
-from cesar_watch.core.job import Job, Request, State
+from cesar_watch.core.job import REQUEUABLE, Job, Request, State
 from cesar_watch.service import endings
 from cesar_watch.service.house import House
 
@@ -62,7 +62,7 @@ def _refused(house: House, job: Job, fault: PermissionError) -> None:
 def _carry_out(house: House, job: Job) -> None:
     if job.request is Request.CANCEL and job.state is State.PENDING:
         endings.cancel(house, job)
-    elif job.request is Request.RETRY and job.state in (State.FAILED, State.CANCELLED):
+    elif job.request is Request.RETRY and job.state in REQUEUABLE:
         endings.requeue(house, job)
     elif job.request in (Request.DELETE, Request.DELETE_RECORDING):
         endings.delete(house, job, recording=job.request is Request.DELETE_RECORDING)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import TEMPORARY_PREFIX
-from cesar_watch.core.job import TERMINAL, Failure, FileIdentity, Job, Request, State
+from cesar_watch.core.job import NO_DUPLICATE, TERMINAL, Failure, FileIdentity, Job, Request, State
 from cesar_watch.service.house import House
 from cesar_watch.service.told import Sidecar
 
@@ -15,12 +15,13 @@ _TAKEN_UP = {
     "pending": State.PENDING,
     "processing": State.PROCESSING,
     "completed": State.PENDING,
+    "duplicate": State.PENDING,
     "failed": State.PROCESSING,
     "cancelled": State.PROCESSING,
 }
 """The state in which a job goes on whose recording still lies in its folder, by what its sidecar says. What had
 died in an attempt, or on its way into failed/, is finished by recovery; what had died on its way into the archive
-has its transcript in the checkpoint."""
+has its transcript in the checkpoint, and what was on its way into duplicates/ is recognised once more."""
 
 
 def is_final(sidecar: Sidecar) -> bool:
@@ -58,6 +59,8 @@ def live_job(house: House, job_id: str, recording: Path, sidecar: Sidecar | None
         if told.status in ("failed", "cancelled") and told.error:
             fields["moving_to"] = sidecar.told.source.path_bytes
             fields["request"] = Request.CANCEL if told.status == "cancelled" else None
+        if told.duplicate_of is not None:
+            fields |= NO_DUPLICATE
     fields |= {"job_id": job_id, "source": house.spool.relative(recording), "identity": identity, "completed_at": None}
     return Job(**fields)
 
@@ -112,6 +115,7 @@ def _untold(house: House, recording: Path) -> dict[str, Any]:
 _AS_TOLD = (
     *("job_id", "progress", "message", "created_at", "started_at", "updated_at", "completed_at", "attempts"),
     *("language", "language_probability", "duration_s", "options", "outputs", "outputs_sha256", "rtf", "quality"),
+    "duplicate_of",
 )
 _BLANK: dict[str, Any] = {
     "seq": 0,

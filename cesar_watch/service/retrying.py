@@ -28,6 +28,21 @@ def release(house: House, job: Job, reason: str) -> Job:
     return _queue_again(house, job, Event.RELEASED, reason, attempts=max(0, job.attempts - 1))
 
 
+def wait_for(house: House, job: Job, twin: Job) -> Job:
+    """Queue a job again, uncounted, until another one with the same content and settings is finished."""
+    message = f"It is the same recording as {twin.display_name} (job {twin.job_id[:8]}), and waits until that is done."
+    log.info("%s: %s", job.display_name, message)
+    return _queue_again(
+        house,
+        job,
+        Event.RELEASED,
+        "same_content",
+        attempts=max(0, job.attempts - 1),
+        duplicate_of=twin.job_id,
+        message=message,
+    )
+
+
 def try_later(house: House, job: Job, failure: Failure) -> Job:
     """Queue a job again after a wait, or give it up when its attempts are used up."""
     retry = house.settings.retry

@@ -99,7 +99,7 @@ class Told(_Fields):
 
     job_id: str = Field(pattern=JOB_ID)
     instance: str | None = None
-    status: Literal["pending", "processing", "completed", "failed", "cancelled"]
+    status: Literal["pending", "processing", "completed", "failed", "cancelled", "duplicate"]
     progress: float
     message: str
     source: Source
@@ -112,11 +112,24 @@ class Told(_Fields):
     language_probability: float | None
     duration_s: float | None
     options: Annotated[dict[str, Any], AfterValidator(_usable_options)]
-    outputs: list[Annotated[str, AfterValidator(_bare)]]
+    outputs: list[str]
     outputs_sha256: dict[str, str] = {}
+    duplicate_of: str | None = Field(None, pattern=JOB_ID)
     rtf: float | None
     quality: dict[str, Any] | None
     error: FailureTold | None
+
+    @model_validator(mode="after")
+    def _outputs_are_its_own(self) -> Told:
+        """Refuse outputs in other folders, but those that a duplicate points at: what a job names as its own may go."""
+        if self.status == "duplicate" and self.duplicate_of is None:
+            raise ValueError("of which job it is a duplicate is not told")
+        for output in self.outputs:
+            *folders, name = output.split("/")
+            _bare(name)
+            if self.duplicate_of is None and folders:
+                raise ValueError("an output of its own in another folder")
+        return self
 
 
 @dataclass(frozen=True)

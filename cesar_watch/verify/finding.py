@@ -112,6 +112,10 @@ SENTENCES: dict[str, tuple[str, str]] = {
         "The job is completed without the formats it was to have ({detail}).",
         "`cesar-watch delete {job}` and drop the recording again.",
     ),
+    "duplicate_dangling": (
+        "A transcript that this duplicate shares with job {detail} is not there.",
+        "Put it back; or `cesar-watch retry {job}` transcribes this recording by itself.",
+    ),
     "sidecar_missing": (
         "The job has no sidecar where its outputs belong.",
         f"{_REPAIR} writes it again from the ledger.",

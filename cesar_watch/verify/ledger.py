@@ -22,6 +22,7 @@ from cesar_watch.verify.terms import (
     APPLICATION_ID,
     CLAIMING,
     COMPLETED,
+    DUPLICATE,
     JOB_EVENTS,
     LEDGER_SCHEMAS,
     NOTICE_STATES,
@@ -55,6 +56,7 @@ class Entry:
     formats: tuple[str, ...]
     outputs: tuple[str, ...]
     outputs_sha256: dict[str, str]
+    duplicate_of: str | None
     duration_s: float | None
     whole_row: int
 
@@ -187,8 +189,11 @@ def _entry(row: sqlite3.Row) -> Entry:
         raise ValueError(f"state {columns['state']!r}")
     if columns["sha256"] is not None and not re.fullmatch("[0-9a-f]{64}", columns["sha256"]):
         raise ValueError(f"sha256 {columns['sha256']!r}")
-    if any("/" in name or not name for name in (columns["base"], *outputs)):
+    twin = columns.get("duplicate_of")
+    if any("/" in name or not name for name in (columns["base"], *(() if twin else outputs))):
         raise ValueError(f"base {columns['base']!r}, outputs {outputs!r}")
+    if twin is None and columns["state"] == DUPLICATE:
+        raise ValueError("a duplicate of nothing")
     return Entry(
         job_id=str(columns["job_id"]),
         state=columns["state"],
@@ -204,6 +209,7 @@ def _entry(row: sqlite3.Row) -> Entry:
         formats=tuple(options["output"]["formats"]),
         outputs=tuple(outputs),
         outputs_sha256=hashes,
+        duplicate_of=twin,
         duration_s=columns["duration_s"],
         whole_row=hash(tuple(row)),
     )

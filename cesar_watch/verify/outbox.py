@@ -17,6 +17,8 @@ from cesar_watch.verify.recordings import Reads
 from cesar_watch.verify.terms import (
     CLAIMING,
     COMPLETED,
+    DUPLICATE,
+    FAILED_ROOM,
     MAY_BE_EMPTY,
     NAME_BYTES,
     OUTBOX,
@@ -36,7 +38,9 @@ Sidecar = dict[str, Any]
 
 
 def check_outputs(entry: Entry, folders: Folders, reads: Reads) -> Iterator[Finding]:
-    """Look at the transcripts of a completed job."""
+    """Look at the transcripts of a completed job, and for those at which a duplicate's sidecar points."""
+    if entry.state == DUPLICATE:
+        yield from _dangling(entry, folders)
     if entry.state != COMPLETED:
         return
     if not entry.duration_s or entry.duration_s <= 0:
@@ -56,6 +60,15 @@ def check_outputs(entry: Entry, folders: Folders, reads: Reads) -> Iterator[Find
             yield Finding("output_empty", path, entry.job_id)
         elif reads(entry.job_id):
             yield from _output_content(entry, name, path, folders)
+
+
+def _dangling(entry: Entry, folders: Folders) -> Iterator[Finding]:
+    """Yield what a duplicate points at and is not there; whether it is unchanged is a question to its own job."""
+    for name in entry.outputs:
+        path = os.path.normpath(os.path.join(_outbox(entry), os.fsencode(name)))
+        seen = folders.find(path) if path.startswith(OUTBOX + b"/") else None
+        if seen is None or not seen.is_file:
+            yield Finding("duplicate_dangling", path, entry.job_id, str(entry.duplicate_of)[:8])
 
 
 def _output_content(entry: Entry, name: str, path: bytes, folders: Folders) -> Iterator[Finding]:
@@ -112,9 +125,10 @@ def _differences(entry: Entry, fields: Sidecar) -> Iterator[str]:
             "source.path": entry.source,
             "outputs": list(entry.outputs),
             "outputs_sha256": entry.outputs_sha256,
+            "duplicate_of": entry.duplicate_of,
         }
         says = {
-            **{key: fields.get(key) for key in ("status", "outputs")},
+            **{key: fields.get(key) for key in ("status", "outputs", "duplicate_of")},
             "source.sha256": told.get("sha256"),
             "source.path": _told_place(fields),
             "outputs_sha256": fields.get("outputs_sha256", {}),
@@ -176,7 +190,7 @@ def _sidecar(folders: Folders, path: bytes) -> Sidecar | None:
 
 def check_reason(entry: Entry, folders: Folders) -> Iterator[Finding]:
     """See that a recording in failed/ has its reason beside it."""
-    if entry.state not in RESTING_ROOM or entry.state == COMPLETED or entry.moving_to or not folders.find(entry.source):
+    if RESTING_ROOM.get(entry.state) != FAILED_ROOM or entry.moving_to or not folders.find(entry.source):
         return
     path = _reason_path(entry.source)
     seen = folders.find(path)

@@ -20,13 +20,15 @@ ROOMS = (b"inbox", PROCESSING, OUTBOX, b"archive", b"failed", b"duplicates")
 
 APPLICATION_ID = 0x43535257
 WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
-LEDGER_SCHEMAS = (1, 2)
+LEDGER_SCHEMAS = (1, 2, 3)
 SIDECAR_SCHEMA = 1
 
 CLAIMING = "claiming"
 COMPLETED = "completed"
+DUPLICATE = "duplicate"
+FAILED_ROOM = b"failed"
 UNFINISHED = frozenset({"pending", "processing", "transcribed"})
-RESTING_ROOM = {COMPLETED: b"archive", "failed": b"failed", "cancelled": b"failed"}
+RESTING_ROOM = {COMPLETED: b"archive", "failed": FAILED_ROOM, "cancelled": FAILED_ROOM, DUPLICATE: b"duplicates"}
 """Where the recording of a job that ended lies, by the job's state."""
 STATES = frozenset({CLAIMING, *UNFINISHED, *RESTING_ROOM})
 SHOWN_STATES = frozenset({"pending", "processing", *RESTING_ROOM})
@@ -34,7 +36,7 @@ SHOWN_STATES = frozenset({"pending", "processing", *RESTING_ROOM})
 DELETE_REQUESTS = frozenset({"delete", "delete_recording"})
 
 NOTICE_STATES = frozenset({"pending", "sent", "dead"})
-JOB_EVENTS = frozenset({COMPLETED, "failed"})
+JOB_EVENTS = frozenset({COMPLETED, "failed", DUPLICATE})
 """Notices of these events are about a job."""
 
 MAY_BE_EMPTY = frozenset({"txt", "srt"})

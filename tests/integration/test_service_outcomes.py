@@ -20,7 +20,7 @@ from cesar_watch.core.spool import Spool
 from cesar_watch.service.attempt import STOP_GRACE_S
 from cesar_watch.speech.protocol import Event, Transcribe
 from tests.fakes import STALL, FakeEngine, window
-from tests.service_builders import Rig, open_rig
+from tests.service_builders import Rig, open_rig, sound_of
 
 
 def _notices(rig: Rig) -> list[tuple[str, str]]:
@@ -264,7 +264,7 @@ def test_recording_changed_under_the_attempt_is_transcribed_again(tmp_path: Path
         done = rig.only_job()
         assert done.state is State.COMPLETED
         assert len(engine.requests) == 2
-        assert done.identity.size_bytes == len(b"sound" + b"more sound")
+        assert done.identity.size_bytes == len(sound_of("talk.mp3") + b"more sound")
 
 
 def test_recording_taken_out_of_processing_fails_with_what_to_do(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_foreign_files_with_the_recordings_name_in_archive_and_failed_are_left_a
         rig.work()
         assert (tmp_path / "archive/talk.mp3").read_text() == "not yours"
         assert (tmp_path / "failed/bad.mp3.reason.txt").read_text() == "not yours"
-        assert (tmp_path / "archive/talk-2.mp3").read_bytes() == b"sound"
+        assert (tmp_path / "archive/talk-2.mp3").read_bytes() == sound_of("talk.mp3")
         assert (tmp_path / "failed/bad-2.mp3.reason.txt").exists()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cesar_watch.core.errors import RecordingError
+from cesar_watch.core.errors import AttemptError, RecordingError
 from cesar_watch.core.job import Job, Request, State
 from cesar_watch.core.spool import Spool, create_spool
 from cesar_watch.speech.protocol import Event, Transcribe
@@ -176,13 +176,22 @@ def test_ledger_that_was_rebuilt_is_clean(spool: Path) -> None:
     assert _found(spool) == []
 
 
-def test_ledger_and_sidecar_of_the_version_before_are_clean(spool: Path) -> None:
-    for column in ("outputs_sha256", "interruptions"):
+@pytest.mark.parametrize(
+    ("version", "columns", "fields"),
+    [
+        (1, ("outputs_sha256", "interruptions", "duplicate_of"), {"outputs_sha256", "instance", "duplicate_of"}),
+        (2, ("duplicate_of",), {"duplicate_of"}),
+    ],
+)
+def test_ledger_and_sidecar_of_an_earlier_version_are_clean(
+    spool: Path, version: int, columns: tuple[str, ...], fields: set[str]
+) -> None:
+    for column in columns:
         _sql(spool, f"ALTER TABLE job DROP COLUMN {column}")
-    _sql(spool, "PRAGMA user_version = 1")
+    _sql(spool, f"PRAGMA user_version = {version}")
     path = spool / "outbox/talk.status.json"
-    fields = json.loads(path.read_bytes())
-    path.write_text(json.dumps({key: fields[key] for key in fields.keys() - {"outputs_sha256", "instance"}}))
+    told = json.loads(path.read_bytes())
+    path.write_text(json.dumps({key: told[key] for key in told.keys() - fields}))
     assert _found(spool) == []
 
 
@@ -431,6 +440,99 @@ def test_empty_job_folder_is_a_leftover_only_while_no_service_runs(spool: Path) 
     folder.mkdir()
     assert _found(spool, running=True) == []
     assert _found(spool) == [("temporary_left", str(folder.relative_to(spool)))]
+
+
+# --- duplicates -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubled(tmp_path: Path) -> Path:
+    """A spool with a completed job in one folder and its duplicate in another."""
+    with open_rig(tmp_path, _engine(), spool={"recursive": True}) as rig:
+        for name in ("radio/talk.mp3", "phone/copy.mp3"):
+            rig.drop(name, b"the same sound")
+            rig.claim_all()
+            rig.work()
+        assert _job(rig, "copy.mp3").state is State.DUPLICATE
+    assert _found(tmp_path) == []
+    return tmp_path
+
+
+def test_copy_that_waits_for_the_first_is_clean(tmp_path: Path) -> None:
+    trouble = AttemptError("A passing trouble.", reason="attempt_failed")
+    with open_rig(tmp_path, FakeEngine({"a.mp3": [trouble]}), retry={"backoff_s": 600}) as rig:
+        for name in ("a.mp3", "b.mp3"):
+            rig.drop(name, b"the same sound")
+        rig.claim_all()
+        rig.work()
+        assert _job(rig, "b.mp3").duplicate_of == _job(rig, "a.mp3").job_id
+    assert _found(tmp_path) == []
+
+
+def test_retried_duplicate_is_clean(doubled: Path) -> None:
+    with open_rig(doubled, _engine()) as rig:
+        _asked(rig, "copy.mp3", Request.RETRY)
+        assert _job(rig, "copy.mp3").state is State.COMPLETED
+    assert _found(doubled) == []
+
+
+def test_duplicate_of_a_job_that_was_deleted_points_at_nothing(doubled: Path) -> None:
+    with open_rig(doubled, _engine()) as rig:
+        _asked(rig, "talk.mp3", Request.DELETE)
+    assert _found(doubled) == [
+        ("duplicate_dangling", "outbox/radio/talk.txt"),
+        ("duplicate_dangling", "outbox/radio/talk.json"),
+    ]
+
+
+def test_edited_transcript_of_a_duplicate_is_a_finding_about_its_own_job_only(doubled: Path) -> None:
+    (doubled / "outbox/radio/talk.txt").write_text("corrected by hand")
+    assert _found(doubled) == [("output_changed", "outbox/radio/talk.txt")]
+
+
+def test_recording_of_a_duplicate_that_changed_or_is_gone_is_found(doubled: Path) -> None:
+    recording = doubled / "duplicates/phone/copy.mp3"
+    recording.write_bytes(b"the same noise")
+    assert _found(doubled) == [("recording_changed", "duplicates/phone/copy.mp3")]
+    recording.unlink()
+    assert _found(doubled) == [("recording_gone", "duplicates/phone/copy.mp3")]
+
+
+def test_duplicate_in_another_room_is_found(doubled: Path) -> None:
+    (doubled / "duplicates/phone/copy.mp3").rename(doubled / "archive/copy.mp3")
+    _sql(doubled, "UPDATE job SET source = ? WHERE state = 'duplicate'", b"archive/copy.mp3")
+    found = _found(doubled)
+    assert ("recording_misplaced", "archive/copy.mp3") in found
+    assert ("sidecar_differs", "outbox/phone/copy.status.json") in found
+
+
+def test_sidecar_of_a_duplicate_that_names_another_job_is_found(doubled: Path) -> None:
+    path = doubled / "outbox/phone/copy.status.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"duplicate_of": "f" * 16}))
+    assert _found(doubled) == [("sidecar_differs", "outbox/phone/copy.status.json")]
+
+
+def test_duplicate_that_points_out_of_the_outbox_is_found(doubled: Path) -> None:
+    (doubled / "talk.txt").write_text("out of the outbox")
+    path = doubled / "outbox/phone/copy.status.json"
+    outputs, hashes = ["../../talk.txt"], {"../../talk.txt": "0" * 64}
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"outputs": outputs, "outputs_sha256": hashes}))
+    _sql(
+        doubled,
+        "UPDATE job SET outputs = ?, outputs_sha256 = ? WHERE state = 'duplicate'",
+        *(json.dumps(outputs), json.dumps(hashes)),
+    )
+    assert _found(doubled) == [("duplicate_dangling", "talk.txt")]
+
+
+def test_row_of_a_duplicate_of_nothing_is_damaged(doubled: Path) -> None:
+    _sql(doubled, "UPDATE job SET duplicate_of = NULL WHERE state = 'duplicate'")
+    assert ("row_damaged", ".state/ledger.db") in _found(doubled)
+
+
+def test_notice_of_a_duplicate_without_its_job_is_found(doubled: Path) -> None:
+    _sql(doubled, "UPDATE notice SET job_id = 'nobody' WHERE event = 'duplicate'")
+    assert ("notice_wrong", ".state/ledger.db") in _found(doubled)
 
 
 # --- damage: outbox and failed ----------------------------------------------------------------------------

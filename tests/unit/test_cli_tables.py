@@ -54,6 +54,17 @@ def test_progress_of_a_job_that_waits_for_another_attempt_tells_when() -> None:
     assert progress_words(job, NOW) == "attempt 2 in 30 s"
 
 
+def test_progress_of_a_copy_that_waits_for_the_first_names_its_job() -> None:
+    job = make_job(state=State.PENDING, duplicate_of="fedcba9876543210")
+    assert progress_words(job, NOW) == "waiting for job fedcba98, the same recording"
+
+
+def test_facts_of_a_duplicate_name_the_other_job() -> None:
+    job = make_job(state=State.DUPLICATE, duplicate_of="fedcba9876543210", outputs=["../radio/talk.txt"])
+    assert ("Same as", "job fedcba9876543210") in job_facts(job, NOW)
+    assert ("Outputs", "../radio/talk.txt") in job_facts(job, NOW)
+
+
 def test_facts_tell_of_interruptions_once_there_are_some() -> None:
     assert ("Interrupted", "") in job_facts(make_job(), NOW)
     assert ("Interrupted", "2 times in a row") in job_facts(make_job(interruptions=2), NOW)

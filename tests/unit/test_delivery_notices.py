@@ -90,8 +90,8 @@ def test_notice_keys_of_one_end_are_equal_and_of_another_differ() -> None:
     assert len(keys) == 5
 
 
-@pytest.mark.parametrize("state", [state for state in State if state not in (State.COMPLETED, State.FAILED)])
-def test_notices_of_a_job_that_neither_completed_nor_failed_are_none(state: State) -> None:
+@pytest.mark.parametrize("state", sorted(set(State) - {State.COMPLETED, State.FAILED, State.DUPLICATE}))
+def test_notices_of_a_job_that_has_not_ended_or_was_cancelled_are_none(state: State) -> None:
     assert notices_for(make_job(state=state), [channel()], text="") == []
 
 
@@ -175,5 +175,11 @@ def test_pause_is_told_only_to_channels_that_want_it_and_once_to_each() -> None:
     assert [notice.title for notice in pause_notices("paused", "Full.", [*channels, other])] == ["first", "third"]
 
 
-def test_pauses_are_told_by_default() -> None:
-    assert set(channel().events) == {"completed", "failed", "paused", "resumed"}
+def test_notice_of_a_duplicate_attaches_the_transcript_of_the_other_job() -> None:
+    job = make_job(state=State.DUPLICATE, subfolder=b"later", duplicate_of="f" * 16, outputs=["../first/a.txt"])
+
+    assert only_notice(job, attach=True).attach == "outbox/first/a.txt"
+
+
+def test_every_event_is_told_by_default() -> None:
+    assert set(channel().events) == {"completed", "failed", "duplicate", "paused", "resumed"}

@@ -17,7 +17,7 @@ from tests.builders import NOW, make_job, make_spool
 SCHEMA_1 = [
     *("schema", "job_id", "status", "progress", "message", "source", "created_at", "started_at", "updated_at"),
     *("completed_at", "estimated_completion", "attempts", "language", "language_probability", "duration_s", "model"),
-    *("options", "outputs", "outputs_sha256", "rtf", "quality", "error"),
+    *("options", "outputs", "outputs_sha256", "duplicate_of", "rtf", "quality", "error"),
 ]
 
 
