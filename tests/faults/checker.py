@@ -21,7 +21,7 @@ from typing import Any
 
 ROOMS = ("inbox", "processing", "outbox", "archive", "failed", "duplicates")
 RECORDING_ROOMS = ("inbox", "processing", "archive", "failed", "duplicates")
-ROOM_OF = {"completed": "archive", "failed": "failed", "cancelled": "failed"}
+ROOM_OF = {"completed": "archive", "failed": "failed", "cancelled": "failed", "duplicate": "duplicates"}
 USUAL: dict[str, Any] = {
     "recordings": [],
     "keep": {},
@@ -106,7 +106,7 @@ class Look:
         for name, sha256 in keep.items():
             if self.files.get(self.root / name) != sha256:
                 self.say(f"the stranger's file {name} was touched")
-        for recording in self.expected["recordings"]:
+        for recording in {one["sha256"]: one for one in self.expected["recordings"]}.values():
             self._check_conserved(recording)
         self._check_outputs_whole()
         self._check_sidecars()
@@ -124,20 +124,27 @@ class Look:
         ]
 
     def _check_conserved(self, recording: dict[str, Any]) -> None:
+        """Look for all recordings of this content: as many files as were dropped."""
         places = self._places(recording["sha256"])
+        dropped = [one for one in self.expected["recordings"] if one["sha256"] == recording["sha256"]]
         inodes = {(path.stat().st_dev, path.stat().st_ino) for path in places}
-        if len(inodes) > 1:
+        if len(inodes) > len(dropped):
             self.say(f"{recording['name']!a} lies in several places: {', '.join(map(self.shown, places))}")
         if len(places) > len(inodes) and not self.expected["two_names"]:
             self.say(f"{recording['name']!a} has several names: {', '.join(map(self.shown, places))}")
-        archived = [path for path in places if path.is_relative_to(self.root / "archive")]
-        told_of = not self.expected["sidecar_away"] and not {"gone", "forgotten"} & set(recording["ends"])
-        if archived and told_of:
-            told = [fields for fields in self.sidecars.values() if fields["source"]["sha256"] == recording["sha256"]]
-            if not any(fields["status"] == "completed" for fields in told):
-                self.say(f"{recording['name']!a} is in archive/ without its final sidecar")
-        if not inodes and not {"gone"} & set(recording["ends"]):
+        if not self.expected["sidecar_away"] and not {"gone", "forgotten"} & set(recording["ends"]):
+            self._check_told_of(recording, places)
+        if len(inodes) < len(dropped) and not {"gone"} & set(recording["ends"]):
             self.say(f"{recording['name']!a} is LOST")
+
+    def _check_told_of(self, recording: dict[str, Any], places: list[Path]) -> None:
+        told = Counter(
+            fields["status"] for fields in self.sidecars.values() if fields["source"]["sha256"] == recording["sha256"]
+        )
+        for status, room in (("completed", "archive"), ("duplicate", "duplicates")):
+            resting = sum(path.is_relative_to(self.root / room) for path in places)
+            if resting > told[status]:
+                self.say(f"{recording['name']!a} is in {room}/ without its final sidecar")
 
     def _check_outputs_whole(self) -> None:
         texts = {recording["text"] for recording in self.expected["recordings"]}
@@ -165,6 +172,28 @@ class Look:
                     self.say(f"{self.shown(path)} says completed but lists no outputs")
                 for name in fields["outputs"]:
                     self._check_output(path.parent / name, fields)
+            if fields["status"] == "duplicate":
+                self._check_pointers(path, fields)
+
+    def _check_pointers(self, path: Path, fields: dict[str, Any]) -> None:
+        """See that a duplicate's sidecar leads to the outputs of a completed one with the same content."""
+        twins = [other for other in self.sidecars if self.sidecars[other]["job_id"] == fields["duplicate_of"]]
+        if not fields["outputs"]:
+            self.say(f"{self.shown(path)} is a duplicate that points at nothing")
+        for name in fields["outputs"]:
+            output = Path(os.path.normpath(path.parent / name))
+            self._check_output(output, fields)
+            if not any(output in self._outputs_of(twin) for twin in twins):
+                self.say(
+                    f"{self.shown(path)} points at {self.shown(output)}, which is not job {fields['duplicate_of']}'s"
+                )
+        for twin in twins:
+            told = self.sidecars[twin]
+            if told["status"] != "completed" or told["source"]["sha256"] != fields["source"]["sha256"]:
+                self.say(f"{self.shown(path)} is a duplicate of {self.shown(twin)}, which is {told['status']}")
+
+    def _outputs_of(self, path: Path) -> list[Path]:
+        return [path.parent / name for name in self.sidecars[path]["outputs"]]
 
     def _is_being_deleted(self, job_id: str) -> bool:
         return job_id in self.rows and str(self.rows[job_id]["request"]).startswith("delete")
@@ -191,6 +220,11 @@ class Look:
                 self.say(f"job {row['job_id']} is completed without its final sidecar")
             if not there:
                 self.say(f"job {row['job_id']} is completed, but its recording is not in archive/")
+        if row["state"] == "duplicate":
+            if not known or known[0]["status"] != "duplicate":
+                self.say(f"job {row['job_id']} is a duplicate without its final sidecar")
+            if not there:
+                self.say(f"job {row['job_id']} is a duplicate, but its recording is not in duplicates/")
 
     # --- stage R ----------------------------------------------------------------------------------
 
@@ -218,17 +252,22 @@ class Look:
         path = self.root / os.fsdecode(row["source"])
         if self.files.get(path) != recording["sha256"] or path.relative_to(self.root).parts[0] != ROOM_OF[row["state"]]:
             self.say(f"{name!a} is {row['state']}, but {self.shown(path)} is not its recording")
-        if row["state"] != "completed":
+        if row["state"] in ("failed", "cancelled"):
             reasons = [other for other in path.parent.iterdir() if self._is_reason(other, row["job_id"])]
             if len(reasons) != 1:
                 self.say(f"{name!a} is {row['state']} with {len(reasons)} reason files")
         self._check_final_sidecar(row)
         if row["state"] == "completed":
             transcripts = [other for other in self.files if self._is_transcript(other, recording["text"])]
-            if len(transcripts) != 1:
+            if len(transcripts) != self._transcripts_due(recording["sha256"]):
                 self.say(f"{name!a} has {len(transcripts)} transcripts: {', '.join(map(self.shown, transcripts))}")
         if row["state"] == "completed" and row["attempts"] > 1 + self.expected["own_attempts"]:
             self.say(f"{name!a} used {row['attempts']} attempts, though no fault was its own")
+
+    def _transcripts_due(self, sha256: str) -> int:
+        """Return how many recordings of this content have a transcript of their own: those that must; at least one."""
+        ends = [one["ends"] for one in self.expected["recordings"] if one["sha256"] == sha256]
+        return max(1, ends.count(["completed"]))
 
     def _is_transcript(self, path: Path, text: str) -> bool:
         in_the_outbox = path.is_relative_to(self.root / "outbox") and path.suffix == ".txt"
@@ -286,7 +325,7 @@ class Look:
     def _check_notices(self) -> None:
         sent = Counter(json.loads(line)["title"] for line in self._delivered())
         for row in self.rows.values():
-            if row["state"] not in ("completed", "failed"):
+            if row["state"] not in ("completed", "failed", "duplicate"):
                 continue
             notices = [one for one in self.notices if one["job_id"] == row["job_id"] and one["event"] == row["state"]]
             has_history = any(one["job_id"] == row["job_id"] for one in self.transitions)

@@ -16,7 +16,7 @@ from typing import Any
 
 from cesar_watch.core.config import NotifySettings, Settings
 from cesar_watch.core.errors import AttemptError, CesarError, Kind
-from cesar_watch.core.job import Job, Request, State
+from cesar_watch.core.job import TERMINAL, Job, Request, State
 from cesar_watch.core.notice import NoticeStatus
 from cesar_watch.core.spool import create_spool
 from cesar_watch.service import recovery
@@ -176,7 +176,7 @@ class Life:
 
     def _is_idle(self) -> bool:
         counts = self.house.ledger.counts()
-        waiting = sum(counts[state] for state in State if state not in _RESTING)
+        waiting = sum(counts[state] for state in State if state not in TERMINAL)
         return (
             not waiting and not self.intake.settling and self.house.ledger.notices.counts()[NoticeStatus.PENDING] == 0
         )
@@ -190,9 +190,6 @@ class Life:
         for job in self.jobs(name):
             if job.state in states:
                 self.house.ledger.ask(job, request)
-
-
-_RESTING = (State.COMPLETED, State.FAILED, State.CANCELLED)
 
 
 @contextlib.contextmanager

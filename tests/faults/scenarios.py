@@ -38,6 +38,7 @@ from tests.faults.life import (
 
 COMPLETED = ("completed",)
 FAILED = ("failed",)
+EITHER = ("completed", "duplicate")
 NOT_MEDIA = RecordingError("It is a text file.", reason="not_media")
 CRASHED = AttemptError("The engine process died.", reason="engine_crashed")
 BUSY = AttemptError("A passing trouble.", reason="attempt_failed")
@@ -49,10 +50,22 @@ def nothing(_: Life) -> None:
 
 @dataclass(frozen=True)
 class End:
-    """What must have become of one recording: a state of its job, or `waiting` in the inbox, or `gone`."""
+    """What must have become of one recording: a state of its job, or `waiting` in the inbox, or `gone`.
+
+    Attributes:
+        same_as: The name of another recording with the same content.
+        late: It is dropped after `before`.
+    """
 
     name: str
     states: tuple[str, ...] = COMPLETED
+    same_as: str = ""
+    late: bool = False
+
+    @property
+    def content(self) -> bytes:
+        """The recording's bytes."""
+        return content_of(self.same_as or self.name)
 
 
 @dataclass(frozen=True)
@@ -104,14 +117,12 @@ class Scenario:
 
     def prepare(self, place: Place) -> None:
         """Bring an empty spool to where the act begins."""
-        for end in self.ends:
-            path = place.root / "inbox" / end.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content_of(end.name))
+        _drop(place, [end for end in self.ends if not end.late])
         _put(place, self.keep)
         if not self.fresh:
             with alive(place, SpeakingEngine(self.interruptions_before), **self.sections) as life:
                 (self.before or nothing)(life)
+        _drop(place, [end for end in self.ends if end.late])
         _put(place, self.late)
         if self.between is not None:
             self.between(place)
@@ -149,9 +160,9 @@ class Scenario:
             "recordings": [
                 {
                     "name": end.name,
-                    "sha256": hashlib.sha256(content_of(end.name)).hexdigest(),
+                    "sha256": hashlib.sha256(end.content).hexdigest(),
                     "ends": list(end.states),
-                    "text": spoken(content_of(end.name)),
+                    "text": spoken(end.content),
                 }
                 for end in self.ends
             ],
@@ -172,6 +183,13 @@ def content_of(name: str) -> bytes:
     return head + b"the sound of " + hashlib.sha256(os.fsencode(name)).hexdigest()[:12].encode() + b" ends here"
 
 
+def _drop(place: Place, ends: Iterable[End]) -> None:
+    for end in ends:
+        path = place.root / "inbox" / end.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(end.content)
+
+
 def _put(place: Place, names: Iterable[str]) -> None:
     for name in names:
         (place.root / name).write_bytes(content_of(name))
@@ -186,6 +204,10 @@ def _ends(*names: str, states: tuple[str, ...] = COMPLETED) -> tuple[End, ...]:
 
 def _retry(life: Life) -> None:
     life.ask("bad.mp3", Request.RETRY, State.FAILED, State.CANCELLED)
+
+
+def _retry_the_duplicate(life: Life) -> None:
+    life.ask("copy.mp3", Request.RETRY, State.DUPLICATE)
 
 
 def _cancel(life: Life) -> None:
@@ -360,6 +382,7 @@ def _ledger_garbage(place: Place) -> None:
 
 _LONG = "n" * 251 + ".mp3"
 _THREE = (End("done.mp3"), End("bad.mp3", FAILED), End("talk.mp3"))
+_COPY = End("later/copy.mp3", ("duplicate",), same_as="talk.mp3", late=True)
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("one", _ends("talk.mp3"), start_counts=True),
@@ -460,6 +483,30 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("resume-behind-a-checkpoint", _ends("talk.mp3"), before=_die_behind_the_first_window, start_counts=True),
     Scenario("graceful-stop-in-mid-work", _ends("talk.mp3"), act=_stop_in_mid_work),
     Scenario("two-starts-at-once", _ends("talk.mp3"), act=_second_start),
+    Scenario("duplicate", (End("talk.mp3"), _COPY), before=_run_out),
+    Scenario("duplicate-on-a-taken-name", (End("talk.mp3"), _COPY), before=_run_out, late=("duplicates/later",)),
+    Scenario("duplicates-at-once", (End("talk.mp3", EITHER), End("copy.mp3", EITHER, same_as="talk.mp3"))),
+    Scenario(
+        "duplicate-waits-for-a-passing-trouble",
+        (End("talk.mp3", EITHER), End("copy.mp3", EITHER, same_as="talk.mp3")),
+        {"talk.mp3": [BUSY, None], "copy.mp3": [BUSY, None]},
+        sections={"retry": {"max_attempts": 9, "backoff_s": 150}},
+        own_attempts=2,
+    ),
+    Scenario(
+        "retry-of-a-duplicate",
+        (End("a.mp3"), End("copy.mp3", same_as="a.mp3")),
+        before=_run_out,
+        insist=_retry_the_duplicate,
+    ),
+    Scenario(
+        "duplicate-and-ledger-gone",
+        (End("talk.mp3", EITHER), End("copy.mp3", EITHER, same_as="talk.mp3")),
+        before=_run_out,
+        between=_ledger_gone,
+        rebuilt=True,
+        start_counts=True,
+    ),
 )
 
 KILLER = Scenario(

@@ -26,7 +26,7 @@ from cesar_watch.core.job import Event, FileIdentity, Job, State, advance
 from cesar_watch.core.tables import JobRow
 from cesar_watch.delivery import names, publish, reason_file, sidecar
 from cesar_watch.intake import claim
-from cesar_watch.service import attempt, courier, endings, recovery, retrying
+from cesar_watch.service import attempt, courier, duplicates, endings, recovery, retrying
 
 KILL, ERRNO, POWER, CRASHING = "kill", "errno", "power", "crashing"
 
@@ -255,6 +255,33 @@ def _archived_before_the_outputs() -> None:
     swap(real, complete)
 
 
+def _duplicate_moved_before_its_sidecar() -> None:
+    real = endings.rest_as_duplicate
+
+    def rest_as_duplicate(house: Any, job: Job) -> Job:
+        job, target = endings._resting_place(house, job, "duplicates")
+        source = job.source_path(house.spool.root)
+        if source.exists():
+            house.spool.move(source, target)
+        return real(house, job)
+
+    swap(real, rest_as_duplicate)
+
+
+def _recognised_without_its_twin() -> None:
+    """The copy is taken for a duplicate while the first is still to be transcribed."""
+    real = duplicates.find_twin
+
+    def find_twin(house: Any, job: Job) -> Job | None:
+        twin = real(house, job)
+        if twin is None or twin.state is State.COMPLETED:
+            return twin
+        outputs = {names.output_name(twin.base, fmt): "0" * 64 for fmt in twin.options["output"]["formats"]}
+        return dataclasses.replace(twin, state=State.COMPLETED, outputs=list(outputs), outputs_sha256=outputs)
+
+    swap(real, find_twin)
+
+
 def _archived_without_intent() -> None:
     def resting_place(house: Any, job: Job, room: str) -> tuple[Job, Path]:
         source = job.source_path(house.spool.root)
@@ -403,6 +430,13 @@ BUGS: tuple[Bug, ...] = (
     Bug("a half claim swept by recovery", _claim_forgotten_by_recovery, KILL),
     Bug("completed committed before the archive", _completed_before_the_archive, KILL),
     Bug("archived before the outputs", _archived_before_the_outputs, KILL),
+    Bug("a duplicate moved before its sidecar", _duplicate_moved_before_its_sidecar, KILL, ("duplicate",)),
+    Bug(
+        "recognised before the first is transcribed",
+        _recognised_without_its_twin,
+        KILL,
+        ("duplicate-waits-for-a-passing-trouble",),
+    ),
     Bug("archived without an intent in the ledger", _archived_without_intent, KILL),
     Bug("final sidecar before the outputs", _final_sidecar_before_the_outputs, KILL),
     Bug("reason file after the commit", _reason_after_the_commit, KILL, ("failing",)),

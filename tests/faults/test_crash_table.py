@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cesar_watch.core.errors import RecordingError
+from cesar_watch.core.errors import AttemptError, RecordingError
 from cesar_watch.core.job import Event, Failure, Job, Request, State
 from cesar_watch.core.spool import Spool
 from cesar_watch.delivery.publish import publish
@@ -25,7 +25,7 @@ from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
 from cesar_watch.speech.protocol import Event as EngineEvent
 from cesar_watch.speech.protocol import Transcribe
 from tests.fakes import FakeEngine, window
-from tests.service_builders import Rig, open_rig
+from tests.service_builders import Rig, open_rig, sound_of
 
 WORDS = ["hello", "world"]
 
@@ -58,7 +58,8 @@ def _leased(rig: Rig) -> Job:
 
 def _decoded(rig: Rig, root: Path) -> tuple[Job, Checkpoint]:
     """Return a leased job whose whole transcript is in its checkpoint, and nowhere else."""
-    job = rig.house.ledger.update(_leased(rig), rig.house.clock.now(), sha256=hashlib.sha256(b"sound").hexdigest())
+    sha256 = hashlib.sha256(sound_of("talk.mp3")).hexdigest()
+    job = rig.house.ledger.update(_leased(rig), rig.house.clock.now(), sha256=sha256)
     checkpoint = Checkpoint.open(job.source_path(root).parent, fingerprint(job.options["engine"], job.sha256 or ""))
     for index, word in enumerate(WORDS):
         checkpoint.append(window(index, word))
@@ -386,6 +387,69 @@ def _break(rig: Rig, moment: str, *, to: str = "processing") -> None:
     rig.house.spool = Spool(spool.root, spool.instance, spool.spool_id, rename)
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_death_around_the_rename_into_duplicates_ends_as_a_duplicate_told_once(tmp_path: Path, moment: str) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _transcribe(rig, "talk.mp3")
+        _break(rig, moment, to="duplicates")
+        with pytest.raises(Died):
+            _transcribe(rig, "copy.mp3")
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        first, second = rig.house.ledger.jobs()
+        assert (second.state, second.duplicate_of) == (State.DUPLICATE, first.job_id)
+        assert rig.sidecar("copy")["outputs"] == first.outputs
+        assert {"archive/talk.mp3", "duplicates/copy.mp3"} < set(rig.files())
+        assert [queued.notice.event for queued in rig.house.ledger.notices.recent()] == ["duplicate", "completed"]
+
+
+def test_death_after_a_copy_was_recognised_ends_as_a_duplicate(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _transcribe(rig, "talk.mp3")
+        first = rig.only_job()
+        rig.drop("copy.mp3", b"the same sound")
+        rig.claim_all()
+        job = rig.house.ledger.lease_next("dead", rig.house.clock.now())
+        assert job is not None
+        recognised = {"duplicate_of": first.job_id, "outputs": first.outputs, "sha256": first.sha256}
+        rig.house.ledger.update(job, rig.house.clock.now(), **recognised)
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        assert rig.house.ledger.get(job.job_id).state is State.DUPLICATE
+        assert "duplicates/copy.mp3" in rig.files()
+
+
+def test_death_while_a_copy_waits_for_the_first_lets_it_wait_on(tmp_path: Path) -> None:
+    engine = FakeEngine({"a.mp3": [AttemptError("A passing trouble.", reason="attempt_failed")]})
+    with open_rig(tmp_path, engine, retry={"backoff_s": 600}) as rig:
+        for name in ("a.mp3", "b.mp3"):
+            _transcribe(rig, name)
+        hand = rig.hand
+    engine = FakeEngine()
+    with open_rig(tmp_path, engine, hand=hand, retry={"backoff_s": 600}) as rig:
+        rig.work()
+        first, second = rig.house.ledger.jobs()
+        assert (second.state, second.duplicate_of, engine.requests) == (State.PENDING, first.job_id, [])
+        rig.hand.move(3600)
+        rig.work()
+        assert [job.state for job in rig.house.ledger.jobs()] == [State.COMPLETED, State.DUPLICATE]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_death_around_the_rename_of_a_duplicates_retry_is_finished_by_the_next_start(
+    tmp_path: Path, moment: str
+) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _transcribe(rig, "talk.mp3")
+        _transcribe(rig, "copy.mp3")
+        rig.house.ledger.ask(rig.house.ledger.jobs()[1], Request.RETRY)
+        _break(rig, moment, to="processing")
+        with pytest.raises(Died):
+            rig.work()
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.work()
+        assert [job.state for job in rig.house.ledger.jobs()] == [State.COMPLETED] * 2
+        assert {"archive/talk.mp3", "archive/copy.mp3"} < set(rig.files())
+
+
 @contextlib.contextmanager
 def _died_in(rig: Rig, engine: FakeEngine, *, after: int) -> Iterator[None]:
     """Let the process die when the engine has given `after` windows and they are durable."""
@@ -404,6 +468,12 @@ def _died_in(rig: Rig, engine: FakeEngine, *, after: int) -> Iterator[None]:
     rig.engine = Deadly()
     with pytest.raises(Died):
         yield
+
+
+def _transcribe(rig: Rig, name: str) -> None:
+    rig.drop(name, b"the same sound")
+    rig.claim_all()
+    rig.work()
 
 
 def _delete_ledger(root: Path) -> None:
