@@ -51,7 +51,14 @@ class UnhurriedEngine(SpeakingEngine):
             yield event
 
 
-AS_USUAL: dict[str, Any] = {"keep": {}, "later": {}, "own_attempts": 0, "rebuilt": False, "two_names": False}
+AS_USUAL: dict[str, Any] = {
+    "keep": {},
+    "later": {},
+    "own_attempts": 0,
+    "rebuilt": False,
+    "sidecar_away": False,
+    "two_names": False,
+}
 """What the checker is told beside the recordings: nothing that it would have to make allowances for."""
 
 

@@ -368,7 +368,7 @@ def test_recording_that_can_not_be_deleted_stops_no_other_and_goes_when_it_can(t
         service.live(60)
         with immutable(tmp_path / "spool/archive/talk.mp3"):
             rig.house.ledger.ask(rig.only_job(), Request.DELETE_RECORDING)
-            rig.drop("next.mp3", SOUND)
+            rig.drop("next.mp3", SOUND[::-1])
             service.live(60)
             assert service.faults() == []
             half, done = rig.house.ledger.jobs()
@@ -383,7 +383,7 @@ def test_recording_that_can_not_be_moved_stops_no_other_and_is_taken_when_it_can
     with _service(tmp_path / "spool") as service:
         rig = service.rig
         with immutable(rig.drop("talk.mp3", SOUND)):
-            rig.drop("next.mp3", SOUND)
+            rig.drop("next.mp3", SOUND[::-1])
             service.live(300)
             assert service.faults() == []
             assert rig.only_job().name == b"next.mp3"
@@ -398,7 +398,7 @@ def test_person_can_delete_a_job_while_the_disk_is_full_and_that_ends_the_pause(
         rig.drop("talk.mp3", SOUND)
         rig.drop("large.mp3", os.urandom(4 << 20))
         service.live(60)
-        rig.drop("next.mp3", SOUND)
+        rig.drop("next.mp3", SOUND[::-1])
         fill(disk)
         service.live(60)
         assert service.reasons() == {"disk_full"}
