@@ -186,15 +186,18 @@ def sweep_kills(
 def _states(calls: Sequence[str]) -> list[tuple[int, Action]]:
     """Return one point for each state of the files: the state before the first call, and behind each that changes them.
 
-    A kill leaves the same before a sync and after it; and SQLite's index of the -wal is made anew by whoever opens the
-    ledger first.
+    A kill leaves the same before a sync and after it. SQLite's index of the -wal is made anew by whoever opens the
+    ledger first, and of a transaction in the -wal nothing counts before its last frame: its first write and its last
+    stand for all between them.
     """
-    changing = [at for at, call in enumerate(calls, 1) if _changes_files(*call.split(" ", 2)[1:])]
-    return [(1, Action.KILL_BEFORE), *((at, Action.KILL_AFTER) for at in changing)]
-
-
-def _changes_files(name: str, path: str) -> bool:
-    return name not in SYNCS and not path.endswith("-shm")
+    named = [call.split(" ", 2)[1:] for call in calls]
+    points = [(1, Action.KILL_BEFORE)]
+    for at, (name, path) in enumerate(named, 1):
+        neighbours = named[max(0, at - 2) : at + 1]
+        is_within_transaction = path.endswith("-wal") and len(neighbours) == 3 and neighbours.count([name, path]) == 3
+        if name not in SYNCS and not path.endswith("-shm") and not is_within_transaction:
+            points.append((at, Action.KILL_AFTER))
+    return points
 
 
 def sweep_sample(bench: Bench, scenarios: Iterable[Scenario], points: int, seed: int, shard: tuple[int, int]) -> Tally:
@@ -235,13 +238,13 @@ def sweep_pairs(bench: Bench, scenarios: Iterable[Scenario], points: int, seed: 
 
 
 def calls_of(bench: Bench, scenario: Scenario) -> list[str]:
-    """Return the mutating calls of an undisturbed life, each as `NUMBER CALL PATH [-> PATH]`.
+    """Return the mutating calls of an undisturbed life by the right protocol, as `NUMBER CALL PATH [-> PATH]` each.
 
     Raises:
         RuntimeError: It does not end well; the words of the child are in it.
     """
     place = bench.place(scenario)
-    outcome = bench.live(scenario, place, Fault(1, Action.NONE, forever=True))
+    outcome = forked(lambda: scenario.live(place), place, Fault(1, Action.NONE, forever=True))
     bench.forget(place)
     if outcome.how != "done":
         raise RuntimeError(f"{scenario.name} does not live undisturbed: {outcome.words}")
