@@ -293,6 +293,7 @@ def _replace_at_the_rename(life: Life) -> None:
         newer.write_bytes(content_of("talk.mp3"))
         durable.sync_file(newer)
         newer.replace(path)
+        durable.sync_dir(path.parent)
 
     _at_the_rename(life, "inbox", replace)
 
