@@ -103,7 +103,11 @@ class SpoolSettings(Section):
     watch_mode: Literal["auto", "events", "poll"] = Field(
         "auto", description="auto: file events on local disks, polling on network mounts. Both rescan."
     )
-    rescan_s: Seconds = Field(30.0, description="The inbox is looked through at least this often, events or not.")
+    rescan_s: Seconds = Field(30.0, description="The inbox is looked through this often though no event came.")
+    poll_s: Seconds = Field(
+        5.0,
+        description="The same where there are no events; the longer nothing comes the less often, to once a minute.",
+    )
     quiet_s: Annotated[float, Field(ge=0)] = Field(
         5.0,
         description="A recording is taken when it has not changed for this long. One that was renamed into place, or "

@@ -19,34 +19,7 @@ from pathlib import Path
 
 from cesar_watch.core.durable import make_dirs, write_new
 from cesar_watch.core.errors import AlreadyRunning, SpoolError, folder_fault
-
-NETWORK_FILESYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "ceph", "glusterfs", "afs", "ncpfs", "davfs"}
-    | {"fuse", "fuseblk", "lustre"}
-)
-
-
-def filesystem_type(path: Path) -> str:
-    """Return the type of the filesystem that holds `path` (proc(5), mountinfo); "" when it can't be told."""
-    real = os.path.realpath(path)
-    best, kind = "", ""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return ""
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        mount = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), left.split()[4])
-        inside = real == mount or real.startswith(mount.rstrip("/") + "/")
-        if inside and len(mount) >= len(best):
-            best, kind = mount, right.split()[0]
-    return kind
-
-
-def is_remote(path: Path) -> bool:
-    """Whether `path` lies on a network or user-space filesystem, whose events and locks can't be trusted."""
-    kind = filesystem_type(path)
-    return kind in NETWORK_FILESYSTEMS or kind.startswith("fuse.")
+from cesar_watch.core.mounts import filesystem_type, is_remote
 
 
 def make_state_dir(state_dir: Path) -> None:

@@ -29,10 +29,11 @@ from cesar_watch.core.job import Event, FileIdentity, Job, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.spool import Spool
 from cesar_watch.intake.scan import Candidate
-from cesar_watch.intake.whole import BUSY, NOT_THE_FILES_FAULT, being_written, not_readable, open_unchanged
+from cesar_watch.intake.whole import BUSY, NOT_THE_FILES_FAULT, being_written, not_readable, open_unchanged, shown
 
-_REFUSED = {errno.EPERM, errno.EACCES}
-"""What a rename says of an immutable file, or one in somebody else's sticky folder; and of rooms that are not ours."""
+_REFUSED = {errno.EPERM, errno.EACCES, errno.EXDEV}
+"""What a rename says of an immutable file, one in somebody else's sticky folder, one in a folder of the inbox on which
+something is mounted; and of rooms that are not ours, or not on one mount."""
 
 
 def claim(
@@ -124,6 +125,12 @@ def _judged(candidate: Candidate, spool: Spool, fault: OSError | AttemptError) -
         spool.prove()
     except SpoolError as systemic:
         return systemic
+    if fault.errno == errno.EXDEV:
+        return AttemptError(
+            f"{shown(candidate.path)} can't be moved out of the inbox, since a folder there is a mount of its own: "
+            "drop recordings into a folder of the spool's mount.",
+            reason="not_movable",
+        )
     return AttemptError(
         f"{candidate.name.decode('utf-8', 'replace')} can't be moved out of the inbox ({fault.strerror}), though other "
         "files can: see who owns it and its folder, and whether it is immutable (lsattr).",

@@ -25,8 +25,8 @@ from cesar_watch.core.errors import (
     folder_fault,
 )
 from cesar_watch.core.humanize import duration, size
-from cesar_watch.core.instance import is_remote
 from cesar_watch.core.job import Event, Failure, FileIdentity, Job, Request, State
+from cesar_watch.core.mounts import is_remote
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.intake.probe import Short
 from cesar_watch.intake.whole import examine

@@ -12,12 +12,12 @@ from typing import TypeGuard
 
 from cesar_watch.core.durable import make_dirs
 from cesar_watch.core.errors import AttemptError, Unfinished
-from cesar_watch.core.instance import is_remote
 from cesar_watch.core.job import FileIdentity, State
+from cesar_watch.core.mounts import Mounts
 from cesar_watch.intake.claim import claim
-from cesar_watch.intake.scan import Candidate, Rejected, scan
+from cesar_watch.intake.lookout import Lookout
+from cesar_watch.intake.scan import Candidate, Rejected
 from cesar_watch.intake.settle import SETTLING, SettleTracker, Windows
-from cesar_watch.intake.watch import Watcher
 from cesar_watch.intake.whole import examine
 from cesar_watch.service import recovery
 from cesar_watch.service.announce import announce, free_bases
@@ -26,7 +26,7 @@ from cesar_watch.service.house import House
 log = logging.getLogger(__name__)
 
 SHORTEST_TURN_S = 0.2
-"""A burst of events costs one look at the inbox in this time, not one each."""
+"""A file that keeps changing costs one look at the inbox in this time."""
 
 
 class Intake:
@@ -38,11 +38,18 @@ class Intake:
 
     name = "intake"
 
-    def __init__(self, house: House, *, wake: threading.Event, claimed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        house: House,
+        *,
+        wake: threading.Event,
+        claimed: Callable[[], None] = lambda: None,
+        mounts: Callable[[], Mounts] = Mounts.now,
+    ) -> None:
         self._house = house
         self._claimed = claimed
         self._tracker = SettleTracker(Windows.of(house.settings.spool, is_remote=False))
-        self._watcher = Watcher(house.spool.inbox, house.settings.spool, wake)
+        self._lookout = Lookout(house.spool.inbox, wake, house.clock.monotonic_s, mounts)
         self._told: set[Path] = set()
         self._interrupted = False
         self.settling: int | None = None
@@ -55,6 +62,9 @@ class Intake:
             CesarError, OSError: A systemic fault: the spool is not there or can't be written.
         """
         house = self._house
+        rest_s = self._lookout.rest_s(now_s)
+        if rest_s > 0:
+            return rest_s
         house.spool.check()
         if self._interrupted:
             house.prove()
@@ -67,30 +77,34 @@ class Intake:
         house = self._house
         if house.ledger.jobs([State.CLAIMING]):
             recovery.recover_claims(house)
-        self._watcher.ensure()
-        everything = list(scan(house.spool.inbox, house.settings.spool))
-        self._told.intersection_update([found.path for found in everything])
-        looks = [found for found in everything if self._is_candidate(found)]
+        spool = house.settings.spool
+        looks, told = [], set()
+        for found in self._lookout.look(spool, now_s):
+            if self._is_candidate(found):
+                looks.append(found)
+            if found.path in self._told:
+                told.add(found.path)
+        self._told = told
         self._tracker.forget_all_but([found.path for found in looks])
-        hints, remote = self._watcher.hints(), is_remote(house.spool.inbox)
-        self._tracker.windows = Windows.of(house.settings.spool, is_remote=remote)
-        waits = [house.settings.spool.rescan_s]
+        hints = self._lookout.hints
+        waits = [self._lookout.next_s(spool, now_s)]
         for found in looks:
+            self._tracker.windows = Windows.of(spool, is_remote=found.is_remote)
             moved_in, closed = found.path in hints.moved_in, found.path in hints.closed
             wait_s = self._tracker.look(found.path, found.stat, now_s, moved_in=moved_in, closed=closed)
-            waits.append(wait_s or self._try(found, now_s, remote=remote))
+            waits.append(wait_s or self._try(found, now_s))
         reasons = self._tracker.reasons()
         self.settling = reasons.pop(SETTLING, 0)
         self.parked = dict(sorted(reasons.items()))
         return max(SHORTEST_TURN_S, min(waits))
 
-    def _try(self, candidate: Candidate, now_s: float, *, remote: bool) -> float:
+    def _try(self, candidate: Candidate, now_s: float) -> float:
         """Look into a recording that has not changed for a while, and claim it if it is whole.
 
         Returns the seconds until it is looked into again; endless where it is ours or gone.
         """
         try:
-            verdict = examine(candidate.path, FileIdentity.of(candidate.stat), is_remote=remote)
+            verdict = examine(candidate.path, FileIdentity.of(candidate.stat), is_remote=candidate.is_remote)
             wait_s = self._tracker.weigh(candidate.path, verdict, now_s)
             if wait_s > 0:
                 return wait_s
@@ -166,7 +180,7 @@ class Intake:
 
     def close(self) -> None:
         """Stop watching."""
-        self._watcher.close()
+        self._lookout.close()
 
 
 def _shown(path: Path) -> str:

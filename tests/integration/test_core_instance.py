@@ -15,14 +15,13 @@ import pytest
 
 from cesar_watch.core.errors import AlreadyRunning, Kind, SpoolError
 from cesar_watch.core.instance import (
-    filesystem_type,
     instance_lock,
-    is_remote,
     is_running,
     make_state_dir,
     open_instance,
     read_instance,
 )
+from cesar_watch.core.mounts import filesystem_type, is_remote
 
 REPOSITORY = Path(__file__).parents[2]
 HOLD = """
