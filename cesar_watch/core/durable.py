@@ -4,7 +4,8 @@ The order of syncs is decided here and nowhere else:
 
 1. content before name: a file is fsynced under a temporary name before it gets its own;
 2. source folder before destination folder: the other order leaves one file under two names on
-   btrfs after a power cut;
+   btrfs after a power cut. Of a link and an unlink, which no disk takes for one change, the new
+   name is made durable before the old one goes: btrfs may keep the unlink alone;
 3. a failed fsync is final: the temporary file is thrown away, never synced again and believed
    (Rebello et al., ATC 2020: pages are marked clean after a failed fsync).
 """
@@ -50,8 +51,17 @@ def rename_noreplace(source: Path, target: Path) -> None:
 
 
 def link_noreplace(source: Path, target: Path) -> None:
-    """Move by link and unlink: a crash between them leaves one file under two names, never none."""
+    """Move by link and unlink: a crash or a power cut between them leaves one file under two names, never none.
+
+    Raises:
+        OSError: The source is as it was; where the target's folder could not be synced, the target is gone again.
+    """
     os.link(source, target, follow_symlinks=False)
+    try:
+        sync_dir(target.parent)
+    except OSError:
+        os.unlink(target)
+        raise
     os.unlink(source)
 
 
@@ -134,6 +144,7 @@ def finish_move(source: Path, target: Path) -> None:
     What lies at `source` by now is left alone, unless it is `target` itself under its old name.
     """
     if source != target and _same_file(source, os.lstat(target)):
+        sync_dir(target.parent)
         os.unlink(source)
     with contextlib.suppress(FileNotFoundError):  # somebody removed the folder once it was empty
         sync_dir(source.parent)

@@ -88,8 +88,8 @@ def _faults(bug: Bug, bench: Bench, one: Scenario, seed: int) -> Iterator[Fault]
 
 def _hunt_by_power(bug: Bug, seed: int) -> Hunted:
     tried = 0
-    for kind in bug.where:
-        points = drawn(all_points(kind, count_all([scenario("one")])), ENOUGH, f"{seed}:{bug.name}")
+    for kind, _, name in (where.partition(":") for where in bug.where):
+        points = drawn(all_points(kind, count_all([scenario(name or "one")])), ENOUGH, f"{seed}:{bug.name}")
         tally = sweep_power(kind, points, bug.plant, stop_at_first=True)
         tried += tally.points
         if tally.wrong:

@@ -39,7 +39,7 @@ class Bug:
         name: What is wrong, in a few words.
         plant: Patches it into this process.
         sweep: The sweep that must see it.
-        where: The scenarios (for power loss: the kinds of filesystem) in which it is looked for.
+        where: The scenarios in which it is looked for; for power loss the kinds of filesystem, KIND or KIND:SCENARIO.
     """
 
     name: str
@@ -88,6 +88,14 @@ def _destination_synced_first() -> None:
         durable.sync_dir(source.parent)
 
     swap(durable.finish_move, finish_move)
+
+
+def _old_name_of_a_link_goes_first() -> None:
+    def link_noreplace(source: Path, target: Path) -> None:
+        os.link(source, target, follow_symlinks=False)
+        os.unlink(source)
+
+    swap(durable.link_noreplace, link_noreplace)
 
 
 def _pragma(name: str, value: str) -> Callable[[], None]:
@@ -416,6 +424,7 @@ BUGS: tuple[Bug, ...] = (
     Bug("no folder is synced", _no_directory_sync, POWER, ("btrfs", "ext4-two")),
     Bug("no file is synced", _no_file_sync, POWER, ("ext4", "ext4-two")),
     Bug("the destination folder is synced first", _destination_synced_first, POWER, ("btrfs",)),
+    Bug("a link's old name goes first", _old_name_of_a_link_goes_first, POWER, ("btrfs:link-only-mount",)),
     Bug("synchronous=NORMAL", _pragma("synchronous", "normal"), POWER, ("ext4", "ext4-two")),
     Bug("synchronous=OFF", _pragma("synchronous", "off"), POWER, ("ext4", "ext4-two")),
     Bug("a rename replaces", _rename_replaces, KILL, ("archive-name-taken-at-the-last-moment",)),

@@ -361,6 +361,42 @@ def test_finish_move_syncs_the_source_folder_first_although_the_rename_was_done_
     assert syncs.paths == [tmp_path / "a", tmp_path / "b"]
 
 
+def test_move_by_link_makes_the_new_name_durable_before_the_old_one_goes(syncs: Syncs, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    source = syncs.watched = tmp_path / "old" / "talk"
+    source.write_text("sound")
+
+    move(source, tmp_path / "there" / "talk", rename=link_noreplace)
+
+    assert (syncs.paths[0], syncs.existed[0]) == (tmp_path / "there", True)
+    assert (syncs.paths[1], syncs.existed[1]) == (tmp_path / "old", False)
+
+
+def test_move_by_link_whose_new_name_can_not_be_made_durable_takes_it_back(syncs: Syncs, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "talk").write_text("sound")
+    syncs.fault = lambda path: OSError(errno.EIO, "I/O error") if path.name == "there" else None
+
+    with pytest.raises(OSError, match="I/O error"):
+        move(tmp_path / "old" / "talk", tmp_path / "there" / "talk", rename=link_noreplace)
+
+    assert (names_in(tmp_path / "old"), names_in(tmp_path / "there")) == ({"talk"}, set())
+
+
+def test_finish_move_of_a_half_link_makes_the_new_name_durable_before_the_old_one_goes(
+    syncs: Syncs, tmp_path: Path
+) -> None:
+    (tmp_path / "old").mkdir()
+    source = syncs.watched = tmp_path / "old" / "talk"
+    source.write_text("sound")
+    (tmp_path / "there" / "talk").hardlink_to(source)
+
+    finish_move(source, tmp_path / "there" / "talk")
+
+    assert (syncs.paths[0], syncs.existed[0]) == (tmp_path / "there", True)
+    assert not source.exists()
+
+
 def test_finish_move_takes_the_old_name_of_the_same_file_away(tmp_path: Path) -> None:
     (tmp_path / "old").write_text("sound")
     (tmp_path / "new").hardlink_to(tmp_path / "old")
