@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ class Lookout:
     """Owned by the intake thread. `hints` are those of the last look.
 
     Args:
-        wake: Set whenever something happens in a folder that is watched.
+        watcher: Watches the folders that are listed.
         clock: Monotonic seconds, to know what a look costs.
         mounts: Tells what is mounted now.
     """
@@ -25,14 +24,14 @@ class Lookout:
     def __init__(
         self,
         inbox: Path,
-        wake: threading.Event,
+        watcher: Watcher,
         clock: Callable[[], float],
         mounts: Callable[[], Mounts] = Mounts.now,
     ) -> None:
         self._clock = clock
         self._mounts = mounts
         self._scanner = Scanner(inbox)
-        self._watcher = Watcher(wake)
+        self._watcher = watcher
         self._rhythm = Rhythm()
         self._is_watched = False
         self._last: set[tuple[int, int, int] | Path] = set()

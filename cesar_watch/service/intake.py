@@ -18,6 +18,7 @@ from cesar_watch.intake.claim import claim
 from cesar_watch.intake.lookout import Lookout
 from cesar_watch.intake.scan import Candidate, Rejected
 from cesar_watch.intake.settle import SETTLING, SettleTracker, Windows
+from cesar_watch.intake.watch import Watcher
 from cesar_watch.intake.whole import examine
 from cesar_watch.service import recovery
 from cesar_watch.service.announce import announce, free_bases
@@ -45,11 +46,12 @@ class Intake:
         wake: threading.Event,
         claimed: Callable[[], None] = lambda: None,
         mounts: Callable[[], Mounts] = Mounts.now,
+        watcher: Watcher | None = None,
     ) -> None:
         self._house = house
         self._claimed = claimed
         self._tracker = SettleTracker(Windows.of(house.settings.spool, is_remote=False))
-        self._lookout = Lookout(house.spool.inbox, wake, house.clock.monotonic_s, mounts)
+        self._lookout = Lookout(house.spool.inbox, watcher or Watcher(wake), house.clock.monotonic_s, mounts)
         self._told: set[Path] = set()
         self._interrupted = False
         self.settling: int | None = None

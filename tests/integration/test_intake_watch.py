@@ -28,7 +28,7 @@ class Eye:
     def __init__(self, inbox: Path, wake: threading.Event, **settings: object) -> None:
         self.inbox = inbox
         self.wake = wake
-        self.lookout = Lookout(inbox, wake, time.monotonic)
+        self.lookout = Lookout(inbox, Watcher(wake), time.monotonic)
         self._settings = SpoolSettings.model_validate({"watch_mode": "events", **settings})
 
     def look(self) -> list[Path]:

@@ -1,0 +1,15 @@
+"""How far hypothesis searches: the same few examples on each run of the suite, or many new ones when asked.
+
+`pytest --hypothesis-profile=thorough FILE` searches for minutes, and prints how to repeat what it finds.
+"""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+# No deadline: the cores are shared, and no test is about speed.
+_COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+
+settings.register_profile("quick", _COMMON, derandomize=True, max_examples=25, stateful_step_count=30)
+settings.register_profile("thorough", _COMMON, max_examples=1000, stateful_step_count=60, print_blob=True)
+settings.load_profile("quick")
