@@ -28,6 +28,7 @@ test: install ## Run the tests
 bench: install ## Run the benchmarks: ratios measured side by side on this machine
 	$(BIN)/python tools/bench.py
 	$(BIN)/python tools/bench_spool.py
+	$(BIN)/python tools/bench_intake.py
 
 faults: install ## Break it on purpose, at every call that changes the disk: minutes
 	$(BIN)/python -m tests.faults

@@ -30,10 +30,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that stays in the inbox, and why."""
+    """A file that stays in the inbox, and why; `by_name` if a `Scanner` tells of it once only."""
 
     path: Path
     rejection: Rejection
+    by_name: bool = False
 
 
 Enter = Callable[[Path, bool], None]
@@ -102,7 +103,7 @@ class Scanner:
             rejection = reject_name(entry.name, settings)
             if rejection:
                 self._rejected[subfolder].add(entry.name)
-                yield Rejected(Path(entry.path), rejection)
+                yield Rejected(Path(entry.path), rejection, by_name=True)
                 continue
             try:
                 stat = entry.stat(follow_symlinks=False)

@@ -173,8 +173,9 @@ class Intake:
         """Tell candidates from files that stay in the inbox, which are told of once each."""
         if isinstance(found, Candidate):
             return True
-        if found.path not in self._told:
-            self._told.add(found.path)
+        if found.by_name or found.path not in self._told:
+            if not found.by_name:
+                self._told.add(found.path)
             # Temporary names of sync tools come and go by the hundred; nobody wants to read of them.
             level = logging.DEBUG if found.rejection.reason == "ignored_name" else logging.INFO
             log.log(level, "%s stays in the inbox: %s", _shown(found.path), found.rejection.message)
