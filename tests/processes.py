@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,15 @@ def command(*args: str | Path, cwd: Path, **settings: str) -> subprocess.Complet
 
 
 @contextlib.contextmanager
-def service(cwd: Path, *args: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `cesar-watch run` beside the test, its log in `service.log`; killed at the end if it still runs."""
+def service(cwd: Path, *args: str, prefix: Sequence[str] = (), **settings: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `cesar-watch run` beside the test, its log in `service.log`; killed at the end if it still runs.
+
+    Args:
+        prefix: A program that runs it, with its options; it must give it its own process.
+    """
     with (cwd / "service.log").open("ab") as log:
         process = subprocess.Popen(
-            [*COMMAND, "run", *args], cwd=cwd, env=environment(**settings), stdout=log, stderr=log
+            [*prefix, *COMMAND, "run", *args], cwd=cwd, env=environment(**settings), stdout=log, stderr=log
         )
         try:
             yield process
