@@ -22,6 +22,7 @@ from cesar_watch.delivery.sidecar import sidecar
 from cesar_watch.service import recovery
 from cesar_watch.service.house import House, open_house, visit_house
 from cesar_watch.service.requests import carry_out_requests
+from cesar_watch.service.sources import is_source
 
 ANSWER_S = 8.0
 """How long a command waits for the running service to see to a request."""
@@ -159,10 +160,14 @@ def delete(
 
 def _deleted_with(job: Job, duplicates: int, *, recording: bool) -> str:
     """Say what goes with a job, and what stays behind it."""
+    and_recording = " (the recording stays)"
+    if recording:
+        and_recording = (
+            " (the recording stays: its inbox is not ours)" if is_source(job.source) else " AND the recording"
+        )
     if job.state is State.DUPLICATE:
-        what = "its entry AND the recording" if recording else "its entry (the recording stays)"
-        return f"{what}; the transcripts are another job's"
-    what = "transcripts AND the recording" if recording else "transcripts (the recording stays)"
+        return f"its entry{and_recording}; the transcripts are another job's"
+    what = f"transcripts{and_recording}"
     return what if not duplicates else f"{what}; {count(duplicates, 'duplicate')} of it will point at nothing"
 
 

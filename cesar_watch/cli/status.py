@@ -24,6 +24,7 @@ from cesar_watch.core.job import Job, State
 from cesar_watch.delivery.sidecar import sidecar
 from cesar_watch.intake.scan import Candidate, scan
 from cesar_watch.service.house import visit_house
+from cesar_watch.service.sources import Sources
 from cesar_watch.service.state_file import ServiceState, read_state
 
 _COUNTED = (State.PENDING, State.COMPLETED, State.FAILED, State.CANCELLED, State.DUPLICATE)
@@ -94,7 +95,8 @@ def take_snapshot(settings: Settings) -> Snapshot:
 
 def _take_snapshot(settings: Settings) -> Snapshot:
     with visit_house(settings) as house:
-        found = list(scan(house.spool.inbox, settings.spool))
+        sources = Sources(house)
+        found = [item for item in scan(house.spool.inbox, settings.spool) if not sources.knows(item)]
         counts = house.ledger.counts()
         running, account = is_running(settings.state_dir), read_state(settings.state_dir)
         return Snapshot(

@@ -6,10 +6,11 @@ The models here are the single source of `config.toml.example`, of `config schem
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
@@ -99,6 +100,16 @@ class SpoolSettings(Section):
     state_dir: Path | None = Field(
         None, description="Ledger and lock; always on a local disk. Left out: <root>/.state."
     )
+    claim: Literal["move", "copy"] = Field(
+        "move",
+        description="move: a recording leaves the inbox for good. copy: the inbox belongs to somebody else (a synced "
+        "folder, a media library) and nothing in it is ever touched; a copy is worked on, and removed at the end.",
+    )
+    inbox: Path | None = Field(
+        None,
+        description='With claim = "copy", the folder that is the inbox, on any mount, a read-only one too. Left out: '
+        "<root>/inbox.",
+    )
     recursive: bool = Field(False, description="Look into subfolders of the inbox too; they are mirrored in outbox/.")
     watch_mode: Literal["auto", "events", "poll"] = Field(
         "auto", description="auto: file events on local disks, polling on network mounts. Both rescan."
@@ -140,6 +151,23 @@ class SpoolSettings(Section):
     @classmethod
     def _bare_lower_case(cls, value: list[str]) -> list[str]:
         return [extension.lower().lstrip(".") for extension in value]
+
+    @field_validator("state_dir", "inbox", mode="before")
+    @classmethod
+    def _left_out(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _inbox_is_apart(self) -> SpoolSettings:
+        """Refuse an inbox elsewhere that recordings would have to leave, and one in which our own copies lie."""
+        if self.inbox is None:
+            return self
+        if self.claim != "copy":
+            raise ValueError('inbox: another one than <root>/inbox is only for claim = "copy"')
+        inbox, root = (Path(os.path.realpath(path.expanduser())) for path in (self.inbox, self.root))
+        if root.is_relative_to(inbox) or (inbox.is_relative_to(root) and inbox != root / "inbox"):
+            raise ValueError(f"inbox: neither may {self.inbox} lie in the spool {self.root}, nor the spool in it")
+        return self
 
 
 class EngineSettings(Section):
@@ -257,13 +285,14 @@ class Settings(BaseSettings):
     def job_options(self) -> dict[str, Any]:
         """Return the options that are stored on a job, as plain JSON values: all that shapes its outputs.
 
-        And whether it is content with those of another job.
+        And whether it is content with those of another job, and whose its recording is.
         """
         engine = self.engine.model_dump(mode="json", exclude=MACHINE_KEYS)
         return {
             "engine": engine,
             "output": {"formats": list(self.output.formats)},
             "on_duplicate": self.spool.on_duplicate,
+            "claim": self.spool.claim,
         }
 
 

@@ -21,6 +21,9 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 from cesar_watch.core.config import NotifySettings, Settings
 from cesar_watch.core.errors import ConfigError
 
+_FOLDERS = ("root", "state_dir", "inbox")
+"""The keys of `spool` that are folders."""
+
 
 def find_config(given: Path | None, *, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """Return the configuration file to use, or None when there is none.
@@ -66,11 +69,8 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
         raise ConfigError(_explain(fault, path)) from None
     except SettingsError as fault:
         raise ConfigError(f"The environment holds a setting that can't be read: {fault}.") from None
-    state_dir = settings.spool.state_dir
-    absolute = {
-        "root": settings.spool.root.expanduser().absolute(),
-        "state_dir": state_dir.expanduser().absolute() if state_dir else None,
-    }
+    folders = {key: getattr(settings.spool, key) for key in _FOLDERS}
+    absolute = {key: folder and folder.expanduser().absolute() for key, folder in folders.items()}
     return settings.model_copy(update={"spool": settings.spool.model_copy(update=absolute)})
 
 
@@ -191,8 +191,8 @@ def _anchor_paths(data: dict[str, Any], folder: Path) -> None:
     spool = data.setdefault("spool", {})
     if isinstance(spool, dict):
         spool.setdefault("root", ".")
-        for key in ("root", "state_dir"):
-            if isinstance(spool.get(key), str):
+        for key in _FOLDERS:
+            if isinstance(spool.get(key), str) and spool[key]:
                 spool[key] = os.path.normpath(folder / os.path.expanduser(spool[key]))
     engine = data.get("engine")
     if isinstance(engine, dict) and isinstance(engine.get("model"), str) and engine["model"].startswith((".", "~")):

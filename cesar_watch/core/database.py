@@ -142,7 +142,7 @@ def _check_identity(database: APSWDatabase, path: Path, spool_id: str) -> int | 
             f"version that made it, or make a new ledger from the folders. {REBUILD}",
             reason="ledger_version",
         )
-    missing = schema.missing_tables(database)
+    missing = schema.missing_tables(database, version)
     if missing:
         raise _damaged(path, f"it has no table {' and no table '.join(missing)}")
     known = schema.meta(database, "spool_id")

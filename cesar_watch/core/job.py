@@ -117,9 +117,10 @@ def new_job_id() -> str:
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """Which file this is and whether it changed: raw `lstat` values (stat(2)).
+    """Which file this is and whether it changed: values of `lstat` (stat(2)).
 
-    `ctime_ns` is not part of it, since our own rename changes it.
+    `ctime_ns` is not part of it, since our own rename changes it. `inode` is a signed number: some user-space
+    filesystems use all 64 bits, and the ledger's integers have a sign.
     """
 
     device: int
@@ -130,7 +131,12 @@ class FileIdentity:
     @classmethod
     def of(cls, stat: os.stat_result) -> FileIdentity:
         """Take the identity out of a stat result."""
-        return cls(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return cls(stat.st_dev, signed(stat.st_ino), stat.st_size, stat.st_mtime_ns)
+
+
+def signed(number: int) -> int:
+    """Return an unsigned number of 64 bits as the signed one with the same bits."""
+    return number - (1 << 64) if number >= 1 << 63 else number
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,11 @@ class Job:
         """The recording's name as valid text; undecodable bytes become the replacement character."""
         return self.name.decode("utf-8", "replace")
 
+    @property
+    def is_copied(self) -> bool:
+        """Whether it was claimed by copying: its source stays in the inbox, and what lies in its folder is a copy."""
+        return self.options.get("claim") == "copy"
+
     def source_path(self, root: Path) -> Path:
-        """Return where the recording lies now."""
+        """Return where the recording lies now; one that is at rest may lie in an inbox elsewhere (`Spool.absolute`)."""
         return root / os.fsdecode(self.source)

@@ -27,6 +27,7 @@ from cesar_watch.core.notice import Notice
 from cesar_watch.core.notice_queue import NoticeQueue
 from cesar_watch.core.rebuild import Rebuild
 from cesar_watch.core.tables import WHOLE_ROW, JobRow, MetaRow, NoticeRow, TransitionRow, is_due, to_columns, to_job
+from cesar_watch.core.taken import Taken, TakenSources
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Ledger:
         self._is_owner = owner
         self.notices = NoticeQueue(path, self._database)
         self.rebuild = Rebuild(path, self._database)
+        self.taken = TakenSources(path, self._database)
 
     def close(self) -> None:
         """Close the calling thread's connection; the owner's writes its -wal back first, as far as nobody reads it."""
@@ -138,12 +140,14 @@ class Ledger:
         now: datetime,
         *,
         notices: Sequence[Notice] = (),
+        taken: Taken | None = None,
         reason: str | None = None,
         **changes: Any,
     ) -> Job:
         """Change a job's state by the table, log it, and store its notices: all or nothing.
 
         Args:
+            taken: The source that the job was copied from, to be remembered in the same commit.
             reason: A stable code for the history, where the event alone does not tell.
             changes: Fields of `Job` to change in the same commit.
 
@@ -165,6 +169,8 @@ class Ledger:
                 reason=reason,
             ).execute(self._database)
             self.notices.add(notices, now)
+            if taken is not None:
+                self.taken.add(taken)
             # Read before the commit: afterwards it could be another's lease that comes back.
             return self.get(job.job_id)
 

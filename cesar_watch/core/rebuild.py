@@ -11,8 +11,9 @@ from playhouse.apsw_ext import APSWDatabase
 
 from cesar_watch.core import schema
 from cesar_watch.core.database import fetch, ledger_faults
-from cesar_watch.core.job import Event, Job, State
+from cesar_watch.core.job import Event, FileIdentity, Job, State
 from cesar_watch.core.tables import JobRow, MetaRow, TransitionRow, to_columns
+from cesar_watch.core.taken import Stamp, Taken, TakenSources
 
 ADOPTED_AT = "adopted_at"
 """The meta row that says when the folders were last adopted; without it the ledger counts as new."""
@@ -33,6 +34,7 @@ class Rebuild:
     def __init__(self, path: Path, database: APSWDatabase) -> None:
         self._path = path
         self._database = database
+        self._taken = TakenSources(path, database)
 
     @property
     def is_needed(self) -> bool:
@@ -72,12 +74,19 @@ class Rebuild:
                     JobRow.update(**row).where(JobRow.seq == seq).execute(self._database)
                 else:
                     JobRow.insert(**row).execute(self._database)
+                    self._remember_source(job)
                 if seq or job.state is State.PENDING:
                     self._log_adopted(job, before, now)
             done = MetaRow.insert(key=ADOPTED_AT, value=now.isoformat())
             done.on_conflict("REPLACE").execute(self._database)
         with ledger_faults(self._path):
             self._database.execute_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _remember_source(self, job: Job) -> None:
+        """Note what the job was copied from, as far as it tells; its source is known again by its content."""
+        if job.is_copied and job.sha256 is not None:
+            unseen = Stamp(FileIdentity(0, 0, job.identity.size_bytes, 0), 0)
+            self._taken.add(Taken.by(job, unseen, job.sha256))
 
     def _log_adopted(self, job: Job, before: State, now: datetime) -> None:
         TransitionRow.insert(

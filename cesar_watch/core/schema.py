@@ -11,6 +11,7 @@ from playhouse.apsw_ext import APSWDatabase
 from cesar_watch.core.tables import (
     APPLICATION_ID,
     SCHEMA_VERSION,
+    SINCE,
     TABLES,
     JobRow,
     MetaRow,
@@ -78,7 +79,9 @@ def _definition(field: Field) -> str:
 
 
 def _missing_fields(database: APSWDatabase) -> list[tuple[type[Model], Field]]:
-    present = {table: {column.name for column in database.get_columns(table._meta.table_name)} for table in TABLES}
+    there = database.get_tables()
+    tables = [table for table in TABLES if table._meta.table_name in there]
+    present = {table: {column.name for column in database.get_columns(table._meta.table_name)} for table in tables}
     return [
         (table, field)
         for table, columns in present.items()
@@ -87,10 +90,11 @@ def _missing_fields(database: APSWDatabase) -> list[tuple[type[Model], Field]]:
     ]
 
 
-def missing_tables(database: APSWDatabase) -> list[str]:
-    """Return the names of the tables that a ledger of any version has, and this one has not."""
+def missing_tables(database: APSWDatabase, version: int) -> list[str]:
+    """Return the names of the tables that a ledger of this version has, and this one has not."""
     present = database.get_tables()
-    return [table._meta.table_name for table in TABLES if table._meta.table_name not in present]
+    known = (table._meta.table_name for table in TABLES if SINCE.get(table, 0) <= version)
+    return [name for name in known if name not in present]
 
 
 def find_damage(database: APSWDatabase) -> str | None:

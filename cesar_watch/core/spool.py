@@ -29,6 +29,7 @@ from cesar_watch.core.errors import NameTaken, SpoolError, folder_fault
 from cesar_watch.core.job import Job
 
 MARKER = ".cesar-watch"
+INBOX = Path("inbox")
 ROOMS = ("inbox", "processing", "outbox", "archive", "failed", "duplicates")
 
 PROBE_BYTES = 4096
@@ -40,18 +41,22 @@ class Spool:
     """One spool as one instance sees it. A value: safe to share between threads.
 
     `rename` is the primitive by which files change rooms; only filesystems that can't do
-    RENAME_NOREPLACE, and tests, need another one.
+    RENAME_NOREPLACE, and tests, need another one. With `is_inbox_foreign` the inbox belongs to somebody else, and
+    nothing is ever written into it; it may then lie at `inbox_elsewhere`, on any mount, and is still called `inbox/` in
+    the paths that ledger and sidecars hold.
     """
 
     root: Path
     instance: str
     spool_id: str
     rename: Rename = rename_noreplace
+    is_inbox_foreign: bool = False
+    inbox_elsewhere: Path | None = None
 
     @property
     def inbox(self) -> Path:
         """Where recordings are dropped."""
-        return self.root / "inbox"
+        return self.inbox_elsewhere or self.root / INBOX
 
     @property
     def outbox(self) -> Path:
@@ -72,12 +77,15 @@ class Spool:
         return self.outbox / os.fsdecode(job.subfolder)
 
     def relative(self, path: Path) -> bytes:
-        """Return a path's bytes relative to the root, as the ledger stores them."""
+        """Return a path's bytes relative to the root, as the ledger stores them; those in the inbox begin with it."""
+        if path.is_relative_to(self.inbox):
+            return os.fsencode(INBOX / path.relative_to(self.inbox))
         return os.fsencode(path.relative_to(self.root))
 
     def absolute(self, relative: bytes) -> Path:
         """Undo `relative`."""
-        return self.root / os.fsdecode(relative)
+        path = Path(os.fsdecode(relative))
+        return self.inbox / path.relative_to(INBOX) if path.is_relative_to(INBOX) else self.root / path
 
     def check(self) -> None:
         """See that the spool is there and is the one that was opened.
@@ -130,7 +138,7 @@ class Spool:
         self._pass_through_rooms()
 
     def _pass_through_rooms(self) -> None:
-        """Write a file and rename it through all rooms and this instance's own folder, which is made if it is missing.
+        """Write a file and rename it through all our rooms and this instance's own folder, made if it is missing.
 
         Nothing less will do: equal device numbers prove nothing (bind mounts), nor do free blocks (quotas).
         """
@@ -151,7 +159,8 @@ class Spool:
 
     @property
     def _rooms(self) -> list[Path]:
-        return [*(self.root / room for room in ROOMS), self.processing]
+        ours = ROOMS[1:] if self.is_inbox_foreign else ROOMS
+        return [*(self.root / room for room in ours), self.processing]
 
     @property
     def _probe_prefix(self) -> str:

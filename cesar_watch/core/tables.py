@@ -24,7 +24,7 @@ from peewee import (
 from cesar_watch.core.job import Failure, FileIdentity, Job, Request, State
 from cesar_watch.core.notice import Notice, NoticeStatus, QueuedNotice
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x43535257
 """Written into the SQLite header, so that a foreign database is told from ours."""
 
@@ -123,9 +123,27 @@ class NoticeRow(Model):
         table_name = "notice"
 
 
+class TakenRow(Model):
+    """A source in an inbox of somebody else's, as it was when it was copied; its path is relative to the inbox."""
+
+    path = BlobField(primary_key=True)
+    device = IntegerField()
+    inode = IntegerField()
+    size_bytes = IntegerField(index=True)
+    mtime_ns = IntegerField()
+    ctime_ns = IntegerField()
+    sha256 = TextField()
+    job_id = TextField(index=True)
+
+    class Meta:
+        table_name = "taken"
+
+
 WHOLE_ROW = SQL("*")
 """To select all columns: naming forty of them costs peewee more than the query itself."""
-TABLES = (MetaRow, JobRow, TransitionRow, NoticeRow)
+TABLES = (MetaRow, JobRow, TransitionRow, NoticeRow, TakenRow)
+SINCE: dict[type[Model], int] = {TakenRow: 4}
+"""The schema version that brought a table, where it is not the first."""
 _TIMES = ("not_before_at", "created_at", "started_at", "updated_at", "completed_at", "estimated_completion_at")
 _UNCHANGED = (
     *("seq", "job_id", "base", "sha256", "attempts", "interruptions", "lease", "progress", "message"),

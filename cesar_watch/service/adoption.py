@@ -164,7 +164,7 @@ def _free_base(job: Job, reserved: set[tuple[bytes, str]], in_outbox: set[str]) 
 
 def _claimed(house: House, job: Job) -> tuple[float, int]:
     try:
-        moved_ns = os.lstat(job.source_path(house.spool.root)).st_ctime_ns
+        moved_ns = os.lstat(house.spool.absolute(job.source)).st_ctime_ns
     except FileNotFoundError:
         moved_ns = 0
     return job.created_at.timestamp(), moved_ns

@@ -6,7 +6,8 @@ Every ending is the same six steps, each durable before the next, each repeatabl
 2. outputs appear in the outbox (completed), or the reason file beside the resting place (failed); a duplicate
    needs none of its own;
 3. the sidecar gets its final state: for clients it is the commit marker;
-4. the recording moves to its resting place, never replacing anything;
+4. the recording moves to its resting place, never replacing anything; a copy whose source is still in the inbox, which
+   is then the resting place, is removed (`service/sources.py`);
 5. state and notices are committed together;
 6. the job's folder, by now only a checkpoint, is removed.
 """
@@ -36,6 +37,7 @@ from cesar_watch.delivery.sidecar import write_sidecar
 from cesar_watch.service.announce import announce, rebase, withdraw
 from cesar_watch.service.duplicates import pointers
 from cesar_watch.service.house import House
+from cesar_watch.service.sources import copy_again, is_source, remove_copy, resting_source
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +109,12 @@ def requeue(house: House, job: Job) -> Job:
     """
     advance(job.state, Event.REQUEUED)
     spool, ledger = house.spool, house.ledger
-    resting = job.source_path(spool.root)
+    resting = spool.absolute(job.source)
     target = spool.job_dir(job.job_id) / os.fsdecode(job.name)
-    if spool.holds(resting):
+    copied: dict[str, Any] = {}
+    if is_source(job.source):
+        copied = {"identity": copy_again(house, job, target)}
+    elif spool.holds(resting):
         make_dirs(target.parent, below=spool.processing)
         job = ledger.update(job, house.clock.now(), moving_to=spool.relative(target))
         spool.move(resting, target)
@@ -136,9 +141,10 @@ def requeue(house: House, job: Job) -> Job:
         completed_at=None,
         request=None,
         options={**job.options, "on_duplicate": "transcribe"},
+        **copied,
         **NO_DUPLICATE,
     )
-    if job.state is not State.DUPLICATE:  # those have none: a file of that name is somebody's
+    if job.state is not State.DUPLICATE and not copied:  # those have none: a file of that name is somebody's
         remove_reason(resting)
     return announce(house, done)
 
@@ -161,8 +167,8 @@ def delete(house: House, job: Job, *, recording: bool) -> None:
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir():
         sync_dir(folder)
-    if recording:
-        source = job.source_path(house.spool.root)
+    if recording and not is_source(job.source):  # what lies in the inbox of somebody else's stays
+        source = house.spool.absolute(job.source)
         if job.state is not State.DUPLICATE:
             remove_reason(source)
         source.unlink(missing_ok=True)
@@ -191,7 +197,7 @@ def _publish(house: House, job: Job, transcript: Transcript) -> Job:
 def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") -> Job:
     """Carry out steps 1 and 3 to 6 of an ending; step 2 belongs to the kind of ending."""
     spool, ledger = house.spool, house.ledger
-    source = job.source_path(spool.root)
+    source = spool.absolute(job.source)
     while True:
         job, target = _resting_place(house, job, room)
         ending: dict[str, Any] = {"source": spool.relative(target), "moving_to": None, "lease": None, "request": None}
@@ -203,12 +209,14 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
         final = dataclasses.replace(job, state=advance(job.state, event), **ending)
         try:
             # Where the recording is gone there is nothing to lie beside, nor perhaps a folder: the sidecar tells.
-            if room == "failed" and final.error and source != target:
+            is_to_move = source != target and not is_source(final.source)
+            if room == "failed" and final.error and is_to_move:
                 write_reason(spool, final, target, final.error)
             _write_final_sidecar(house, final)
-            if source != target:
+            if is_to_move:
                 _move(spool, source, target)
-            break
+            if not is_source(final.source) or remove_copy(house, job, source):
+                break
         except FileExistsError:
             # Somebody was faster with this name: ours beside it goes, and the next free one is tried.
             if room == "failed":
@@ -232,11 +240,13 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
 def _resting_place(house: House, job: Job, room: str) -> tuple[Job, Path]:
     """Return where the recording rests or will rest, committed to the ledger before anything moves."""
     spool = house.spool
-    source = job.source_path(spool.root)
+    source = spool.absolute(job.source)
     if job.moving_to is not None and _is_free_or_same(spool.absolute(job.moving_to), source):
         return job, spool.absolute(job.moving_to)
     if not spool.holds(source):
         return job, source
+    if kept := resting_source(house, job):
+        return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(kept)), kept
     target = spool.resting_place(room, job, companion=reason_path if room == "failed" else None)
     return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(target)), target
 

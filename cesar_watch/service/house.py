@@ -72,7 +72,7 @@ def open_house(settings: Settings, clock: Clock | None = None, *, anew: bool = F
     spool_id = read_marker(root)
     make_state_dir(settings.state_dir)
     with instance_lock(settings.state_dir):
-        spool = Spool(root, open_instance(settings.state_dir), spool_id)
+        spool = _spool(settings, open_instance(settings.state_dir), spool_id)
         spool.prove_one_mount()
         clock = clock or Clock()
         ledger = _own_ledger(settings.state_dir / LEDGER, spool_id, clock.now(), anew=anew)
@@ -80,6 +80,11 @@ def open_house(settings: Settings, clock: Clock | None = None, *, anew: bool = F
             yield House(settings, spool, ledger, Ballast(settings.state_dir), clock)
         finally:
             ledger.close()
+
+
+def _spool(settings: Settings, instance: str, spool_id: str) -> Spool:
+    spool = settings.spool
+    return Spool(spool.root, instance, spool_id, is_inbox_foreign=spool.claim == "copy", inbox_elsewhere=spool.inbox)
 
 
 def _own_ledger(path: Path, spool_id: str, now: datetime, *, anew: bool) -> Ledger:
@@ -115,7 +120,7 @@ def visit_house(settings: Settings, *, asking: bool = False) -> Iterator[House]:
         raise SpoolError(
             f"Nothing has run on the spool {root} yet: start `cesar-watch run` there first.", reason="never_ran"
         )
-    spool = Spool(root, read_instance(settings.state_dir), spool_id)
+    spool = _spool(settings, read_instance(settings.state_dir), spool_id)
     ledger = Ledger(settings.state_dir / LEDGER, spool_id, reading=not asking)
     try:
         yield House(settings, spool, ledger, Ballast(settings.state_dir))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -15,6 +16,7 @@ from cesar_watch.core.errors import AttemptError, Unfinished
 from cesar_watch.core.job import FileIdentity, State
 from cesar_watch.core.mounts import Mounts
 from cesar_watch.intake.claim import claim
+from cesar_watch.intake.copying import Poll, claim_copy
 from cesar_watch.intake.lookout import Lookout
 from cesar_watch.intake.scan import Candidate, Rejected
 from cesar_watch.intake.settle import SETTLING, SettleTracker, Windows
@@ -23,6 +25,7 @@ from cesar_watch.intake.whole import examine
 from cesar_watch.service import recovery
 from cesar_watch.service.announce import announce, free_bases
 from cesar_watch.service.house import House
+from cesar_watch.service.sources import Sources
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +38,10 @@ class Intake:
 
     After each look, `settling` is how many recordings are about to be claimed, None before the first; and `parked` how
     many wait for what else, by reason: `empty`, `short`, `being_written`, `not_readable` ...
+
+    Args:
+        claimed: Called after each claim.
+        poll: Called again and again while a recording is read.
     """
 
     name = "intake"
@@ -47,9 +54,12 @@ class Intake:
         claimed: Callable[[], None] = lambda: None,
         mounts: Callable[[], Mounts] = Mounts.now,
         watcher: Watcher | None = None,
+        poll: Poll = lambda: None,
     ) -> None:
         self._house = house
         self._claimed = claimed
+        self._sources = Sources(house, poll)
+        self._claim = functools.partial(claim_copy, poll=poll) if house.spool.is_inbox_foreign else claim
         self._tracker = SettleTracker(Windows.of(house.settings.spool, is_remote=False))
         self._lookout = Lookout(house.spool.inbox, watcher or Watcher(wake), house.clock.monotonic_s, mounts)
         self._told: set[Path] = set()
@@ -79,10 +89,11 @@ class Intake:
         house = self._house
         if house.ledger.jobs([State.CLAIMING]):
             recovery.recover_claims(house)
+        self._sources.look()
         spool = house.settings.spool
         looks, told = [], set()
         for found in self._lookout.look(spool, now_s):
-            if self._is_candidate(found):
+            if self._is_candidate(found) and not self._sources.knows(found):
                 looks.append(found)
             if found.path in self._told:
                 told.add(found.path)
@@ -105,12 +116,15 @@ class Intake:
 
         Returns the seconds until it is looked into again; endless where it is ours or gone.
         """
+        if self._sources.must_wait(candidate):
+            return self._house.settings.spool.rescan_s
         try:
             verdict = examine(candidate.path, FileIdentity.of(candidate.stat), is_remote=candidate.is_remote)
             wait_s = self._tracker.weigh(candidate.path, verdict, now_s)
             if wait_s > 0:
                 return wait_s
-            self._take(candidate)
+            if not self._sources.recognises(candidate):
+                self._take(candidate)
         except AttemptError as fault:
             return self._put_off(candidate, fault, now_s)
         except FileNotFoundError:
@@ -139,7 +153,7 @@ class Intake:
         options = house.settings.job_options()
         bases = free_bases(house.spool, candidate.name, candidate.subfolder, options["output"]["formats"])
         self._see_output_dir(candidate)
-        job = claim(
+        job = self._claim(
             candidate,
             house.spool,
             house.ledger,
@@ -150,6 +164,7 @@ class Intake:
         )
         if job is not None:
             self._told.discard(candidate.path)
+            self._sources.took(candidate)
             log.info("%s: claimed as job %s", job.display_name, job.job_id[:8])
             self._claimed()
 

@@ -16,6 +16,7 @@ from cesar_watch.delivery.sidecar import sidecar_path, write_sidecar
 from cesar_watch.service import recovery
 from cesar_watch.service.house import House
 from cesar_watch.service.restored import find_resting, finished_job
+from cesar_watch.service.sources import is_source
 from cesar_watch.service.told import Sidecar, read_told
 
 
@@ -53,8 +54,10 @@ def write_what_is_missing(house: House, job: Job) -> None:
     spool = house.spool
     if not os.path.lexists(sidecar_path(spool, job)):
         write_sidecar(spool, job)
-    source = job.source_path(spool.root)
-    if job.state not in (State.FAILED, State.CANCELLED) or job.error is None or not source.exists():
+    source = spool.absolute(job.source)
+    if job.state not in (State.FAILED, State.CANCELLED) or job.error is None:
+        return
+    if is_source(job.source) or not source.exists():
         return
     if not os.path.lexists(reason_path(source)):
         write_reason(spool, job, source, job.error)
@@ -62,7 +65,8 @@ def write_what_is_missing(house: House, job: Job) -> None:
 
 def _without_recording(house: House) -> list[Job]:
     ended = house.ledger.jobs(TERMINAL)
-    return [job for job in ended if job.moving_to is None and not os.path.lexists(job.source_path(house.spool.root))]
+    ours = (job for job in ended if job.moving_to is None and not is_source(job.source))
+    return [job for job in ours if not os.path.lexists(house.spool.absolute(job.source))]
 
 
 def _as_told(house: House, job: Job) -> Job | None:

@@ -7,12 +7,14 @@ waits for a timeout. Every step can be repeated, so a crash in here is recovered
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, sync_file
 from cesar_watch.core.job import UNFINISHED, Event, Failure, FileIdentity, Job, Request, State
+from cesar_watch.core.taken import Stamp, Taken
 from cesar_watch.service import endings, retrying
 from cesar_watch.service.adoption import adopt_unknown
 from cesar_watch.service.announce import announce
@@ -41,7 +43,7 @@ def recover_claims(house: House) -> None:
 
 
 def _finish_claim(house: House, job: Job, target: Path) -> None:
-    """Do what a claim does behind its rename, in the same order (`intake/claim.py`).
+    """Do what a claim does behind its rename, in the same order (`intake/claim.py`, `intake/copying.py`).
 
     What the dead process moved may still be lost in a power cut, while a ledger on another disk would remember it.
     """
@@ -52,8 +54,13 @@ def _finish_claim(house: House, job: Job, target: Path) -> None:
         "moving_to": None,
         "identity": FileIdentity.of(os.lstat(target)),
     }
+    taken = None
+    if job.is_copied:
+        with target.open("rb") as stream:
+            claimed["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
+        taken = Taken.by(job, Stamp(job.identity, ctime_ns=0), claimed["sha256"])
     announce(house, dataclasses.replace(job, state=State.PENDING, **claimed))
-    house.ledger.apply(job, Event.CLAIMED, house.clock.now(), reason="recovered", **claimed)
+    house.ledger.apply(job, Event.CLAIMED, house.clock.now(), reason="recovered", taken=taken, **claimed)
 
 
 def recover_attempts(house: House, *, died: bool) -> None:

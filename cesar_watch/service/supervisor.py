@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cesar_watch.core.config import Settings
-from cesar_watch.core.errors import CesarError, folder_fault
+from cesar_watch.core.errors import CesarError, Unfinished, folder_fault
 from cesar_watch.core.job import State
 from cesar_watch.delivery.send import send
 from cesar_watch.service import recovery
@@ -70,13 +70,13 @@ class Supervisor:
         self._pinged_s = 0.0
         wakes = {name: threading.Event() for name in ("intake", "worker", "courier")}
         self._wakes = wakes
-        self.intake = Intake(house, wake=wakes["intake"], claimed=wakes["worker"].set)
+        self.intake = Intake(house, wake=wakes["intake"], claimed=wakes["worker"].set, poll=self._poll_intake)
         self.worker = Worker(
             house,
             stop=self._stop,
             beat=self._beat_worker,
             going_on=self._worker_goes_on,
-            finished=wakes["courier"].set,
+            finished=self._job_ended,
             maker=maker,
         )
         courier = Courier(house, sender=sender)
@@ -86,6 +86,16 @@ class Supervisor:
             actor.name: ActorThread(actor, wake=wakes[actor.name], stop=self._stop, clock=house.clock)
             for actor in actors
         }
+
+    def _poll_intake(self) -> None:
+        self._threads["intake"].beat()
+        if self._stop.since_s is not None:
+            raise Unfinished("It waits: the service is stopping.", reason="stopping")
+
+    def _job_ended(self) -> None:
+        self._wakes["courier"].set()
+        if self._house.spool.is_inbox_foreign:
+            self._wakes["intake"].set()  # there is space for another copy
 
     def _beat_worker(self) -> None:
         self._threads["worker"].beat()
@@ -188,7 +198,7 @@ class Supervisor:
             log.error("The settings were not taken over; the old ones stay. %s", fault)
             return
         old = self._house.settings.spool
-        fixed = {"root": old.root, "state_dir": old.state_dir}
+        fixed = {key: getattr(old, key) for key in ("root", "state_dir", "claim", "inbox")}
         self._house.settings = fresh.model_copy(update={"spool": fresh.spool.model_copy(update=fixed)})
         log.info("The settings were read again.")
 

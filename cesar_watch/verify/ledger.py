@@ -23,6 +23,7 @@ from cesar_watch.verify.terms import (
     CLAIMING,
     COMPLETED,
     DUPLICATE,
+    INBOX,
     JOB_EVENTS,
     LEDGER_SCHEMAS,
     NOTICE_STATES,
@@ -58,7 +59,12 @@ class Entry:
     outputs_sha256: dict[str, str]
     duplicate_of: str | None
     duration_s: float | None
+    is_copied: bool
     whole_row: int
+
+    def is_source(self, path: bytes | None) -> bool:
+        """Whether a place is that of a recording which was only copied: it is its owner's, and may change or go."""
+        return self.is_copied and path is not None and path.startswith(INBOX + b"/")
 
 
 @dataclass
@@ -211,6 +217,7 @@ def _entry(row: sqlite3.Row) -> Entry:
         outputs_sha256=hashes,
         duplicate_of=twin,
         duration_s=columns["duration_s"],
+        is_copied=options.get("claim") == "copy",
         whole_row=hash(tuple(row)),
     )
 

@@ -190,7 +190,9 @@ def _sidecar(folders: Folders, path: bytes) -> Sidecar | None:
 
 def check_reason(entry: Entry, folders: Folders) -> Iterator[Finding]:
     """See that a recording in failed/ has its reason beside it."""
-    if RESTING_ROOM.get(entry.state) != FAILED_ROOM or entry.moving_to or not folders.find(entry.source):
+    if RESTING_ROOM.get(entry.state) != FAILED_ROOM or entry.moving_to or entry.is_source(entry.source):
+        return
+    if not folders.find(entry.source):
         return
     path = _reason_path(entry.source)
     seen = folders.find(path)

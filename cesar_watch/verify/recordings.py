@@ -21,13 +21,18 @@ _JOB = re.compile(rb"[0-9a-f]{16}")
 def check_recording(entry: Entry, folders: Folders, reads: Reads) -> Iterator[Finding]:
     """Compare one job's recording with its row.
 
-    A row that names a second place is of a job that is being moved: the recording lies in one of the two.
+    A row that names a second place is of a job that is being moved: the recording lies in one of the two. Of a copy
+    whose source stayed in the inbox nothing is left at the end.
     """
     if entry.state == CLAIMING:
         return  # until the claim is committed, its sender may take a recording back
+    if entry.state in RESTING_ROOM and entry.is_source(entry.source):
+        return
     seen, path = folders.find(entry.source), entry.source
     if seen is None and entry.moving_to is not None:
         seen, path = folders.find(entry.moving_to), entry.moving_to
+    if entry.state not in RESTING_ROOM and entry.is_source(path):
+        return
     if seen is None:
         yield _missing(entry)
     elif not seen.is_file:
@@ -67,12 +72,13 @@ def _content(entry: Entry, path: bytes, seen: Seen, folders: Folders, reads: Rea
 def check_names(book: Book, folders: Folders) -> Iterator[Finding]:
     """See that no recording has two names in the spool, and no two jobs have one recording."""
     owners: dict[bytes, str] = {}
-    for entry in book.entries.values():
+    entries = [entry for entry in book.entries.values() if not entry.is_source(entry.source)]
+    for entry in entries:
         if entry.source in owners:
             yield Finding("recording_shared", entry.source, entry.job_id, owners[entry.source][:8])
         owners.setdefault(entry.source, entry.job_id)
-    for entry in book.entries.values():
-        if entry.moving_to is not None:
+    for entry in entries:
+        if entry.moving_to is not None and not entry.is_source(entry.moving_to):
             owners.setdefault(entry.moving_to, entry.job_id)
     for names in folders.linked():
         ours = [name for name in names if name in owners]

@@ -14,13 +14,14 @@ REASON_ENDING = b".reason.txt"
 SIDECAR_ENDING = b".status.json"
 NAME_BYTES = 255
 
+INBOX = b"inbox"
 PROCESSING = b"processing"
 OUTBOX = b"outbox"
-ROOMS = (b"inbox", PROCESSING, OUTBOX, b"archive", b"failed", b"duplicates")
+ROOMS = (INBOX, PROCESSING, OUTBOX, b"archive", b"failed", b"duplicates")
 
 APPLICATION_ID = 0x43535257
 WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
-LEDGER_SCHEMAS = (1, 2, 3)
+LEDGER_SCHEMAS = (1, 2, 3, 4)
 SIDECAR_SCHEMA = 1
 
 CLAIMING = "claiming"
