@@ -119,7 +119,10 @@ def is_source(path: bytes) -> bool:
 
 
 def resting_source(house: House, job: Job) -> Path | None:
-    """Return where the source of a copied job is, if it is there as it was taken; None for every other job."""
+    """Return where the source of a copied job is, if it is there as it was taken; None for every other job.
+
+    Where `lstat` tells otherwise, as behind a mount that numbers its files anew, its content decides.
+    """
     taken = house.ledger.taken.of_job(job.job_id) if job.is_copied else None
     path = taken and house.spool.inbox / os.fsdecode(taken.path)
     return path if taken and path and _is_as_taken(path, taken) else None
@@ -127,11 +130,14 @@ def resting_source(house: House, job: Job) -> Path | None:
 
 def _is_as_taken(path: Path, taken: Taken) -> bool:
     try:
-        seen = FileIdentity.of(os.lstat(path))
-    except OSError:
+        stamp = Stamp.of(os.lstat(path))
+        if stamp.without_device == taken.stamp.without_device:
+            return True
+        if stamp.identity.size_bytes != taken.stamp.identity.size_bytes:
+            return False
+        return hash_source(path, stamp, poll=lambda: None) == taken.sha256
+    except (OSError, AttemptError):
         return False
-    known = taken.stamp.identity
-    return (seen.inode, seen.size_bytes, seen.mtime_ns) == (known.inode, known.size_bytes, known.mtime_ns)
 
 
 def remove_copy(house: House, job: Job, copy: Path) -> bool:

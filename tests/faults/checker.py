@@ -30,6 +30,8 @@ USUAL: dict[str, Any] = {
     "rebuilt": False,
     "sidecar_away": False,
     "two_names": False,
+    "copied": False,
+    "withdrawn": [],
 }
 """What is expected where a request says nothing else."""
 AT_THE_ROOT = {*ROOMS, ".cesar-watch", ".state"}
@@ -106,12 +108,23 @@ class Look:
         for name, sha256 in keep.items():
             if self.files.get(self.root / name) != sha256:
                 self.say(f"the stranger's file {name} was touched")
+        if self.expected["copied"]:
+            self._check_inbox_untouched()
         for recording in {one["sha256"]: one for one in self.expected["recordings"]}.values():
             self._check_conserved(recording)
         self._check_outputs_whole()
         self._check_sidecars()
         for row in self.rows.values():
             self._check_row(row)
+
+    def _check_inbox_untouched(self) -> None:
+        """See that an inbox of somebody else's holds what they put there, and nothing more."""
+        here = {path: sha256 for path, sha256 in self.files.items() if path.is_relative_to(self.root / "inbox")}
+        kept = [one for one in self.expected["recordings"] if one["name"] not in self.expected["withdrawn"]]
+        theirs = {self.root / "inbox" / one["name"]: one["sha256"] for one in kept}
+        for path in here.keys() | theirs.keys():
+            if here.get(path) != theirs.get(path):
+                self.say(f"{self.shown(path)} in somebody else's inbox was touched")
 
     def _places(self, sha256: str) -> list[Path]:
         rooms = [self.root / room for room in RECORDING_ROOMS]
@@ -126,6 +139,9 @@ class Look:
     def _check_conserved(self, recording: dict[str, Any]) -> None:
         """Look for all recordings of this content: as many files as were dropped."""
         places = self._places(recording["sha256"])
+        if self.expected["copied"] and any(path.is_relative_to(self.root / "inbox") for path in places):
+            # A copy in work may lie beside its source, and nowhere else.
+            places = [path for path in places if not path.is_relative_to(self.root / "processing")]
         dropped = [one for one in self.expected["recordings"] if one["sha256"] == recording["sha256"]]
         inodes = {(path.stat().st_dev, path.stat().st_ino) for path in places}
         if len(inodes) > len(dropped):
@@ -250,9 +266,11 @@ class Look:
             self.say(f"{name!a} ended as {row['state']} ({row['error_reason']}), not {' or '.join(ends)}")
             return
         path = self.root / os.fsdecode(row["source"])
-        if self.files.get(path) != recording["sha256"] or path.relative_to(self.root).parts[0] != ROOM_OF[row["state"]]:
+        stays = self.expected["copied"] and name not in self.expected["withdrawn"]
+        room = "inbox" if stays else ROOM_OF[row["state"]]
+        if self.files.get(path) != recording["sha256"] or path.relative_to(self.root).parts[0] != room:
             self.say(f"{name!a} is {row['state']}, but {self.shown(path)} is not its recording")
-        if row["state"] in ("failed", "cancelled"):
+        if row["state"] in ("failed", "cancelled") and not stays:
             reasons = [other for other in path.parent.iterdir() if self._is_reason(other, row["job_id"])]
             if len(reasons) != 1:
                 self.say(f"{name!a} is {row['state']} with {len(reasons)} reason files")
@@ -279,7 +297,8 @@ class Look:
     def _check_without_job(self, recording: dict[str, Any]) -> None:
         name, places = recording["name"], self._places(recording["sha256"])
         rooms = {path.relative_to(self.root).parts[0] for path in places}
-        fits = {"waiting": {"inbox"}, "gone": set(), "forgotten": {"archive"}}
+        rest = "inbox" if self.expected["copied"] else "archive"
+        fits = {"waiting": {"inbox"}, "gone": set(), "forgotten": {rest}}
         if not any(end in fits and rooms == fits[end] for end in recording["ends"]):
             self.say(f"{name!a} has no job and lies in {rooms or 'no room'}")
         for path in self.sidecars:
@@ -303,7 +322,8 @@ class Look:
             self.say(f"job {row['job_id']}: its sidecar tells of another sha256")
 
     def _check_nothing_left(self) -> None:
-        waiting = {one["name"] for one in self.expected["recordings"] if "waiting" in one["ends"]}
+        stays = self.expected["copied"]  # looked at by itself
+        waiting = {one["name"] for one in self.expected["recordings"] if stays or "waiting" in one["ends"]}
         for path in self.files:
             where = path.relative_to(self.root)
             if where.parts[0] == "inbox" and str(where.relative_to("inbox")) not in waiting:

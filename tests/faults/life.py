@@ -143,7 +143,8 @@ class Life:
         self.stop = Stop()
         self.engine = engine
         self.refusals: list[CesarError] = []
-        self.intake = Intake(house, wake=threading.Event())
+        self.while_copying: list[Callable[[], None]] = []
+        self.intake = Intake(house, wake=threading.Event(), poll=self._poll)
         self.actors: list[Actor] = [
             self.intake,
             Worker(house, stop=self.stop, maker=lambda _: engine),
@@ -152,6 +153,10 @@ class Life:
         self.threads = [
             ActorThread(actor, wake=threading.Event(), stop=self.stop, clock=house.clock) for actor in self.actors
         ]
+
+    def _poll(self) -> None:
+        if self.while_copying:
+            self.while_copying.pop()()
 
     def _deliver(self, _channel: NotifySettings, title: str, _body: str, _attach: Path | None) -> None:
         """Stand for a server that answers with an error while there are refusals left."""

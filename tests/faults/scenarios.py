@@ -90,6 +90,7 @@ class Scenario:
         rebuilt: Whether the ledger is lost, with its history and its notices.
         two_names: Whether a file may for a moment have two names, because the mount can only link and unlink.
         sidecar_away: Whether a sidecar is missing until it is mended.
+        copied: Whether the inbox is somebody else's, who takes away the `withdrawn` names after `before`.
         start_counts: Whether faults come during the start too; where it has nothing special to do, that of `one` stands
             for it.
         fresh: The first start of all is part of the act.
@@ -112,6 +113,8 @@ class Scenario:
     rebuilt: bool = False
     two_names: bool = False
     sidecar_away: bool = False
+    copied: bool = False
+    withdrawn: tuple[str, ...] = ()
     start_counts: bool = False
     fresh: bool = False
 
@@ -172,6 +175,8 @@ class Scenario:
             "rebuilt": self.rebuilt,
             "sidecar_away": self.sidecar_away,
             "two_names": self.two_names,
+            "copied": self.copied,
+            "withdrawn": list(self.withdrawn),
         }
 
 
@@ -361,6 +366,23 @@ def _three_kinds(life: Life) -> None:
     _die_behind_the_first_window(life)
 
 
+def _changes_while_it_is_copied(life: Life) -> None:
+    def write() -> None:
+        with world():
+            os.utime(life.place.root / "inbox" / "talk.mp3", ns=(1, 1))
+
+    life.while_copying.append(write)
+
+
+def _touched(place: Place) -> None:
+    for path in (place.root / "inbox").rglob("*.mp3"):
+        os.utime(path, ns=(1, 1))
+
+
+def _withdrawn(place: Place) -> None:
+    (place.root / "inbox" / "talk.mp3").unlink()
+
+
 def _sidecar_gone(place: Place) -> None:
     (place.root / "outbox" / "talk.status.json").unlink()
 
@@ -382,6 +404,7 @@ def _ledger_garbage(place: Place) -> None:
 
 
 _LONG = "n" * 251 + ".mp3"
+_COPIED: dict[str, Any] = {"sections": {"spool": {"claim": "copy"}}, "copied": True}
 _THREE = (End("done.mp3"), End("bad.mp3", FAILED), End("talk.mp3"))
 _COPY = End("later/copy.mp3", ("duplicate",), same_as="talk.mp3", late=True)
 
@@ -507,6 +530,47 @@ SCENARIOS: tuple[Scenario, ...] = (
         between=_ledger_gone,
         rebuilt=True,
         start_counts=True,
+    ),
+    Scenario("copied", _ends("a.mp3", "sub/c.mp3"), start_counts=True, **_COPIED),
+    Scenario("copied-while-it-changes", _ends("talk.mp3"), act=_changes_while_it_is_copied, **_COPIED),
+    Scenario("copied-and-all-known", _ends("a.mp3", "sub/c.mp3"), before=_run_out, start_counts=True, **_COPIED),
+    Scenario("copied-and-touched", _ends("a.mp3", "b.mp3"), before=_run_out, between=_touched, **_COPIED),
+    Scenario("copied-and-failing", _ends("bad.mp3", states=FAILED), {"bad.mp3": [NOT_MEDIA]}, **_COPIED),
+    Scenario(
+        "copied-and-withdrawn",
+        _ends("talk.mp3"),
+        before=_claim_only,
+        between=_withdrawn,
+        withdrawn=("talk.mp3",),
+        **_COPIED,
+    ),
+    Scenario(
+        "copied-and-resumed", _ends("talk.mp3"), before=_die_behind_the_first_window, start_counts=True, **_COPIED
+    ),
+    Scenario("copied-duplicate", (End("talk.mp3"), _COPY), before=_run_out, **_COPIED),
+    Scenario(
+        "copied-and-retried",
+        _ends("bad.mp3"),
+        before=_run_out,
+        interruptions_before={"bad.mp3": [NOT_MEDIA]},
+        insist=_retry,
+        **_COPIED,
+    ),
+    Scenario(
+        "copied-and-deleted",
+        _ends("talk.mp3", states=("forgotten",)),
+        before=_run_out,
+        insist=_delete(Request.DELETE_RECORDING),
+        **_COPIED,
+    ),
+    Scenario(
+        "copied-and-ledger-gone",
+        (End("done.mp3"), End("talk.mp3")),
+        before=_run_out,
+        between=_ledger_gone,
+        rebuilt=True,
+        start_counts=True,
+        **_COPIED,
     ),
 )
 
