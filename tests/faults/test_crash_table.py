@@ -7,6 +7,7 @@ opens the house anew, as a start after a crash does.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from cesar_watch.core.durable import rename_noreplace
 from cesar_watch.core.errors import AttemptError, RecordingError
 from cesar_watch.core.job import Event, Failure, Job, Request, State
 from cesar_watch.core.spool import Spool
@@ -479,3 +481,65 @@ def _transcribe(rig: Rig, name: str) -> None:
 def _delete_ledger(root: Path) -> None:
     for path in (root / ".state").glob("ledger.db*"):
         path.unlink()
+
+
+# --- an inbox of somebody else's ----------------------------------------------------------------
+
+COPIED: dict[str, Any] = {"spool": {"claim": "copy"}}
+
+
+def _finish_copied(root: Path) -> FakeEngine:
+    """As `_finish`, with a source that stays."""
+    engine = FakeEngine()
+    with open_rig(root, engine, **COPIED) as rig:
+        rig.claim_all()
+        rig.work()
+        rig.claim_all()
+        assert rig.only_job().state is State.COMPLETED
+        assert rig.files() == ["inbox/talk.mp3", "outbox/talk.json", "outbox/talk.status.json", "outbox/talk.txt"]
+        notices = [queued.notice.event for queued in rig.house.ledger.notices.recent()]
+        assert notices.count("completed") == 1
+    return engine
+
+
+def _die_at_the_copys_rename(rig: Rig, moment: str) -> None:
+    def rename(source: Path, target: Path) -> None:
+        if moment == "after":
+            rename_noreplace(source, target)
+        raise Died
+
+    rig.house.spool = dataclasses.replace(rig.house.spool, rename=rename)
+    with pytest.raises(Died):
+        rig.claim_all()
+
+
+def test_death_after_some_of_a_copy_lets_the_scan_find_the_source_again(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine(), **COPIED) as rig:
+        rig.drop("talk.mp3")
+        _die_at_the_copys_rename(rig, "before")
+        (claiming,) = rig.house.ledger.jobs([State.CLAIMING])
+        (rig.house.spool.job_dir(claiming.job_id) / ".cesar-half").write_bytes(b"the so")
+    with open_rig(tmp_path, FakeEngine(), **COPIED) as rig:
+        assert rig.house.ledger.jobs([State.CLAIMING]) == []
+        assert rig.files() == ["inbox/talk.mp3"]
+    _finish_copied(tmp_path)
+
+
+def test_death_after_the_copys_rename_makes_the_job_pending_and_the_source_known(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine(), **COPIED) as rig:
+        rig.drop("talk.mp3")
+        _die_at_the_copys_rename(rig, "after")
+    with open_rig(tmp_path, FakeEngine(), **COPIED) as rig:
+        assert rig.only_job().state is State.PENDING
+        assert rig.sidecar()["status"] == "pending"
+    assert len(_finish_copied(tmp_path).requests) == 1
+
+
+def test_death_after_the_copy_was_removed_completes_with_one_notice(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine(), **COPIED) as rig:
+        job, checkpoint = _transcribed(rig, tmp_path)
+        assert checkpoint.transcript is not None
+        publish(rig.house.spool, job, checkpoint.transcript)
+        rig.house.ledger.update(job, rig.house.clock.now(), moving_to=b"inbox/talk.mp3")
+        job.source_path(tmp_path).unlink()
+    assert _finish_copied(tmp_path).requests == []
