@@ -25,8 +25,8 @@ from cesar_watch.core.errors import NameTaken, RecordingError
 from cesar_watch.core.job import Event, FileIdentity, Job, State, advance
 from cesar_watch.core.tables import JobRow
 from cesar_watch.delivery import names, publish, reason_file, sidecar
-from cesar_watch.intake import claim
-from cesar_watch.service import attempt, courier, duplicates, endings, recovery, retrying
+from cesar_watch.intake import claim, copying
+from cesar_watch.service import attempt, courier, duplicates, endings, recovery, retrying, sources
 
 KILL, ERRNO, POWER, CRASHING = "kill", "errno", "power", "crashing"
 
@@ -400,6 +400,36 @@ def _sent_and_never_marked() -> None:
     put(notice_queue.NoticeQueue, "sent", lambda *_: None)
 
 
+# --- whose recording it is -----------------------------------------------------------------------------
+
+
+def _copied_under_its_own_name() -> None:
+    def copy_source(source: Path, stamp: Any, target: Path, poll: Callable[[], None], **_: Any) -> str:
+        with copying.open_source(source, stamp) as descriptor, target.open("xb") as copy:
+            return copying._copy(source, descriptor, copy.fileno(), poll)
+
+    swap(copying.copy_source, copy_source)
+
+
+def _source_remembered_after_the_commit() -> None:
+    real = ledger.Ledger.apply
+
+    def apply(self: Any, job: Job, event: Event, now: Any, *, taken: Any = None, **changes: Any) -> Job:
+        done = real(self, job, event, now, **changes)
+        if taken is not None:
+            self.taken.recognise(taken, taken.path, taken.stamp)
+        return done
+
+    put(ledger.Ledger, "apply", apply)
+
+
+def _copy_removed_without_its_source() -> None:
+    def resting_source(house: Any, job: Job) -> Path | None:
+        return house.spool.inbox / os.fsdecode(os.path.join(job.subfolder, job.name)) if job.is_copied else None
+
+    swap(sources.resting_source, resting_source)
+
+
 # --- whose fault it is ---------------------------------------------------------------------------------
 
 
@@ -457,6 +487,9 @@ BUGS: tuple[Bug, ...] = (
     Bug("notice never marked as sent", _sent_and_never_marked, KILL),
     Bug("journal in memory", _pragma("journal_mode", "memory"), KILL),
     Bug("attempt counted after decoding", _attempt_counted_after_decoding, CRASHING),
+    Bug("copied under its own name", _copied_under_its_own_name, KILL, ("copied",)),
+    Bug("a source remembered after the commit", _source_remembered_after_the_commit, KILL, ("copied",)),
+    Bug("a copy removed without its source", _copy_removed_without_its_source, KILL, ("copied-and-withdrawn",)),
     Bug("systemic faults consume attempts", _systemic_faults_consume_attempts, ERRNO),
     Bug("folder faults taken for the recording's", _folder_faults_taken_for_the_recordings, ERRNO),
 )

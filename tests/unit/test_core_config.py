@@ -96,3 +96,18 @@ def test_job_options_hold_what_shapes_the_outputs_and_nothing_of_the_machine() -
     assert options["engine"]["language"] == "cs"
     assert not {"threads", "device", "compute_type", "isolation", "timeout_s"} & options["engine"].keys()
     assert json.loads(json.dumps(options)) == options
+
+
+def test_inbox_elsewhere_is_only_for_copied_claims(tmp_path: Path) -> None:
+    root, library = tmp_path / "spool", tmp_path / "library"
+    with pytest.raises(ValidationError, match='claim = "copy"'):
+        SpoolSettings(root=root, inbox=library)
+    assert SpoolSettings(root=root, inbox=library, claim="copy").inbox == library
+
+
+@pytest.mark.parametrize("inbox", [".", "spool", "spool/processing", "linked"])
+def test_inbox_elsewhere_may_neither_lie_in_the_spool_nor_hold_it(tmp_path: Path, inbox: str) -> None:
+    (tmp_path / "spool/archive").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "spool/archive")
+    with pytest.raises(ValidationError, match="nor the spool in it"):
+        SpoolSettings(root=tmp_path / "spool", inbox=tmp_path / inbox, claim="copy")

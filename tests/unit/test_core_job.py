@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,8 @@ def test_file_identity_of_a_longer_file_differs(tmp_path: Path) -> None:
     path.write_bytes(b"sounds")
 
     assert FileIdentity.of(path.lstat()) != before
+
+
+def test_identity_of_a_file_whose_inode_number_uses_all_64_bits_fits_into_the_ledger() -> None:
+    identity = FileIdentity.of(os.stat_result((0o100644, (1 << 64) - 2, 1, 1, 0, 0, 3000, 0, 0, 0)))
+    assert identity.inode == -2
