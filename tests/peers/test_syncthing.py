@@ -25,6 +25,7 @@ pytestmark = needs("syncthing")
 FOLDER = "recordings"
 SLOW_KIB_S = 1000
 OFF = {
+    "setLowPriority": "false",  # it would move into a process group of its own, and out of the hand of the test
     "globalAnnounceEnabled": "false",
     "localAnnounceEnabled": "false",
     "relaysEnabled": "false",
