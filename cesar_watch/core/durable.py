@@ -38,15 +38,32 @@ def rename_noreplace(source: Path, target: Path) -> None:
 
     Where the filesystem lacks it (NFS, sshfs: EINVAL), `link_noreplace` does the same.
     """
+    if not _renamed(source, target):
+        link_noreplace(source, target)
+
+
+def rename_into_own(source: Path, target: Path) -> None:
+    """Rename atomically into a folder in which nobody but the caller makes names; FileExistsError if it has this one.
+
+    Where the filesystem lacks RENAME_NOREPLACE a plain rename does it. Link and unlink would not: two hosts could
+    both link a file before either unlinks it, and both would have it.
+    """
+    if not _renamed(source, target):
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(source), None, str(target))
+        os.rename(source, target)
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Rename without replacing; return whether the filesystem can."""
     status = _libc.renameat2(
         _AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), ctypes.c_uint(_RENAME_NOREPLACE)
     )
     if status == 0:
-        return
+        return True
     number = ctypes.get_errno()
     if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-        link_noreplace(source, target)
-        return
+        return False
     raise OSError(number, os.strerror(number), str(source), None, str(target))
 
 

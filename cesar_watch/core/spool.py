@@ -21,6 +21,7 @@ from cesar_watch.core.durable import (
     Rename,
     make_dirs,
     move,
+    rename_into_own,
     rename_noreplace,
     sync_dir,
     write_new,
@@ -203,6 +204,10 @@ class Spool:
     def move(self, source: Path, target: Path) -> None:
         """Move durably between rooms; FileExistsError leaves both names untouched."""
         move(source, target, rename=self.rename)
+
+    def take_in(self, source: Path, target: Path) -> None:
+        """Move durably into a job folder of our own: of several instances that try, exactly one has the file then."""
+        move(source, target, rename=rename_into_own if self.rename is rename_noreplace else self.rename)
 
 
 def _write_durably(path: Path, content: bytes) -> None:

@@ -7,7 +7,7 @@ import os
 from datetime import UTC
 from pathlib import Path
 
-from cesar_watch.core.durable import sync_dir, write_replace
+from cesar_watch.core.durable import sync_dir, write_new, write_replace
 from cesar_watch.core.errors import NameTaken
 from cesar_watch.core.job import Failure, Job
 from cesar_watch.core.spool import Spool
@@ -52,9 +52,14 @@ def write_reason(spool: Spool, job: Job, source_at: Path, failure: Failure) -> P
     folder = spool.job_dir(job.job_id)
     target = reason_path(source_at)
     staging = folder if folder.is_dir() else spool.processing
-    if os.path.lexists(target) and f"job_id: {job.job_id}" not in _lines(target):
+    content = text.encode("utf-8", "replace")
+    if not os.path.lexists(target):
+        # Another instance may be giving up a recording of the same name in this moment.
+        write_new(target, content, staging=staging, rename=spool.rename)
+    elif f"job_id: {job.job_id}" in _lines(target):
+        write_replace(target, content, staging=staging)
+    else:
         raise NameTaken(f"{target} exists already and is not this job's; move it away.")
-    write_replace(target, text.encode("utf-8", "replace"), staging=staging)
     return target
 
 

@@ -68,7 +68,7 @@ def claim(
         with open_unchanged(candidate.path, intent.identity) as descriptor:
             _sync(candidate, descriptor)
         make_dirs(target.parent, below=spool.processing)
-        spool.move(candidate.path, target)
+        spool.take_in(candidate.path, target)
         identity = FileIdentity.of(os.lstat(target))
         if identity != intent.identity:
             # Its sender replaced or changed it behind our back: then it is this content that must not be lost.

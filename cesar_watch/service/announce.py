@@ -35,7 +35,9 @@ def announce(house: House, job: Job) -> Job:
 
 def rebase(house: House, job: Job, fault: NameTaken) -> Job:
     """Give the job a base that nobody's file has in the outbox; its sidecar under the old one goes."""
-    log.warning("%s: %s Another name is used.", job.display_name, fault)
+    # With two instances on one outbox it is an everyday matter that the other one was faster with a name.
+    level = logging.INFO if read_sidecar(sidecar_path(house.spool, job)) else logging.WARNING
+    log.log(level, "%s: %s Another name is used.", job.display_name, fault)
     withdraw(house, job)
     formats = job.options["output"]["formats"]
     named = house.ledger.reserve_base(job, free_bases(house.spool, job.name, job.subfolder, formats))
