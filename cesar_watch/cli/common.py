@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +59,16 @@ def tell_snapshot(is_snapshot: bool) -> None:
     """Say on standard error, for answers that do not say it themselves, whether they may be old."""
     if is_snapshot:
         typer.echo(f"cesar-watch: {SNAPSHOT}", err=True)
+
+
+def wait_until(is_done: Callable[[], bool], limit_s: float) -> bool:
+    """Wait for something that another process does; return whether it came within the limit."""
+    until_s = time.monotonic() + limit_s
+    while not is_done():
+        if time.monotonic() >= until_s:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def start_logging() -> None:

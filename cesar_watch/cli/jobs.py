@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_for, tell_snapshot
+from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_for, tell_snapshot, wait_until
 from cesar_watch.cli.tables import facts_table, job_facts, jobs_table, plain, utc_now
 from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import AlreadyRunning, CesarError, UsageError
@@ -154,7 +152,7 @@ def delete(
         if not yes:
             typer.confirm(f"Delete job {job.job_id[:8]} ({job.display_name}): {what}?", abort=True)
         _ask(settings, house, [job], Request.DELETE_RECORDING if recording else Request.DELETE)
-        gone = _await(lambda: job.job_id not in house.ledger.ids(State), 0.0)
+        gone = wait_until(lambda: job.job_id not in house.ledger.ids(State), 0.0)
     out.print(f"{job.job_id[:8]}: {'deleted' if gone else 'will be deleted by the service'}.")
 
 
@@ -195,16 +193,7 @@ def _ask(settings: Settings, house: House, wanted: list[Job], request: Request) 
             # A service started in this very moment; it finds the request.
             pass
     ids = {job.job_id for job in wanted}
-    _await(lambda: not any(job.job_id in ids for job in house.ledger.requested()), ANSWER_S)
-
-
-def _await(is_done: Callable[[], bool], limit_s: float) -> bool:
-    until_s = time.monotonic() + limit_s
-    while not is_done():
-        if time.monotonic() >= until_s:
-            return False
-        time.sleep(0.1)
-    return True
+    wait_until(lambda: not any(job.job_id in ids for job in house.ledger.requested()), ANSWER_S)
 
 
 def _tell(house: House, job: Job) -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": ("demo",),
     "status": ("status",),
     "jobs": ("jobs", "show", "cancel", "retry", "delete"),
+    "adopt": ("adopt",),
     "verify": ("verify",),
     "ledger": ("ledger",),
     "notify": ("notify",),

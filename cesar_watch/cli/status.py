@@ -24,6 +24,7 @@ from cesar_watch.core.job import Job, State
 from cesar_watch.delivery.sidecar import sidecar
 from cesar_watch.intake.scan import Candidate, scan
 from cesar_watch.service.house import visit_house
+from cesar_watch.service.instances import Left, left_behind
 from cesar_watch.service.sources import Sources
 from cesar_watch.service.state_file import ServiceState, read_state
 
@@ -44,6 +45,7 @@ class Snapshot:
     counts: dict[str, int]
     current: list[Job]
     notices: dict[str, int]
+    left: list[Left]
     is_old: bool
     trouble: str
 
@@ -113,6 +115,7 @@ def _take_snapshot(settings: Settings) -> Snapshot:
             },
             current=house.ledger.jobs([State.PROCESSING, State.TRANSCRIBED]),
             notices={str(key): number for key, number in house.ledger.notices.counts().items()},
+            left=left_behind(house.spool, utc_now()),
             is_old=house.ledger.is_snapshot,
             trouble=_trouble(settings.spool.root) or _trouble(settings.state_dir),
         )
@@ -144,6 +147,7 @@ def as_mapping(snapshot: Snapshot) -> dict[str, Any]:
         "jobs": snapshot.counts,
         "current": [sidecar(job) for job in snapshot.current],
         "notices": snapshot.notices,
+        "left_behind": [vars(left) for left in snapshot.left],
         "is_snapshot": snapshot.is_old,
     }
 
@@ -169,6 +173,7 @@ def render(snapshot: Snapshot, *, with_jobs: bool = True) -> Group:
         ("Spool", snapshot.spool),
         ("Disk", snapshot.trouble),
         ("Model", snapshot.model),
+        ("Left", " ".join(map(str, snapshot.left))),
         ("Inbox", inbox),
         ("Jobs", ", ".join(f"{snapshot.counts[name]} {name}" for name in order)),
         ("Notices", f"{count(dead, 'dead letter')}: `cesar-watch notify list`" if dead else ""),

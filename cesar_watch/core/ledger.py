@@ -20,6 +20,7 @@ from typing import Any
 
 from peewee import SQL, fn
 
+from cesar_watch.core.adoptions import Adoptions
 from cesar_watch.core.database import fetch, ledger_faults, open_owned, open_reading, open_visiting
 from cesar_watch.core.errors import LeaseLost, LedgerError, UsageError
 from cesar_watch.core.job import NO_DUPLICATE, UNFINISHED, Event, FileIdentity, Job, Request, State, advance
@@ -70,6 +71,7 @@ class Ledger:
         self.notices = NoticeQueue(path, self._database)
         self.rebuild = Rebuild(path, self._database)
         self.taken = TakenSources(path, self._database)
+        self.adoptions = Adoptions(path, self._database)
 
     def close(self) -> None:
         """Close the calling thread's connection; the owner's writes its -wal back first, as far as nobody reads it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import make_dirs, write_new, write_replace
-from cesar_watch.core.errors import NameTaken
+from cesar_watch.core.errors import LeaseLost, NameTaken
 from cesar_watch.core.job import Job
 from cesar_watch.core.spool import Spool
 
@@ -69,6 +69,7 @@ def write_sidecar(spool: Spool, job: Job, *, source: bytes | None = None) -> Non
 
     Raises:
         NameTaken: Another job's sidecar, or a file that is none, has this name; it was left alone.
+        LeaseLost: Another instance has the job by now: its folder is not ours, and its sidecar theirs.
         OSError: Disk full, read-only, share gone. The earlier sidecar stays as it was.
     """
     target = sidecar_path(spool, job)
@@ -84,6 +85,8 @@ def write_sidecar(spool: Spool, job: Job, *, source: bytes | None = None) -> Non
     there = read_sidecar(target)
     if there is None or there["job_id"] != job.job_id:
         raise NameTaken(f"{target} exists already and belongs to another job; move it away.")
+    if there.get("instance", spool.instance) != spool.instance and not folder.is_dir():
+        raise LeaseLost(f"Job {job.job_id} was taken over by instance {there['instance']}.")
     write_replace(target, content, staging=staging)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,9 +21,11 @@ from cesar_watch.core.job import TERMINAL, Job, State
 from cesar_watch.core.rebuild import Place
 from cesar_watch.delivery.names import SIDECAR_ENDING, base_key, collides, output_bases, taken_keys
 from cesar_watch.delivery.sidecar import sidecar, sidecar_path, write_sidecar
+from cesar_watch.service.announce import withdraw
 from cesar_watch.service.house import House
+from cesar_watch.service.instances import job_folders
 from cesar_watch.service.restored import find_recording, find_resting, finished_job, is_final, live_job
-from cesar_watch.service.told import JOB_ID, Sidecar, read_told, sidecar_place
+from cesar_watch.service.told import Sidecar, read_told, sidecar_place
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +39,46 @@ def adopt_unknown(house: House) -> None:
         OSError, LedgerError: A room can't be read, or the ledger written. The ledger is as it was.
     """
     places = house.ledger.rebuild.places()
-    folders = _job_folders(house.spool.processing)
-    sidecars = _unknown_sidecars(house, places)
+    folders = job_folders(house.spool.processing)
+    sidecars = _unknown_sidecars(house, places, folders)
     jobs = [*_unknown(house, places, folders, sidecars), *_outdated(house, places, folders)]
     if not jobs and not house.ledger.rebuild.is_needed:
         return
+    named = _take_up(house, places, jobs, sidecars)
+    if named:
+        log.warning("The ledger did not know, or not so far, %s; folders and sidecars told it.", _counted(named))
+
+
+def adopt_folders(house: House) -> int:
+    """Adopt every recording in a job folder of ours that has no row; returns how many. Actors may run beside it.
+
+    Raises:
+        OSError, LedgerError: As `adopt_unknown`.
+    """
+    # In this order: a claim logs its intent before it makes its folder.
+    folders = job_folders(house.spool.processing)
+    places = house.ledger.rebuild.places()
+    unknown = {job_id for job_id in folders - places.keys() if house.spool.job_dir(job_id).is_dir()}
+    if not unknown:
+        return 0
+    told = _unknown_sidecars(house, places, unknown)
+    sidecars = {job_id: told[job_id] for job_id in told.keys() & unknown}
+    return len(_take_up(house, places, list(_in_folders(house, unknown, sidecars)), sidecars))
+
+
+def _take_up(house: House, places: Places, jobs: list[Job], sidecars: dict[str, Sidecar]) -> Sequence[tuple[Job, str]]:
     named = _named(house, places, jobs)
     # What a dead process moved is only now sure to stay where it is, and may be relied on.
     sync_filesystem(house.spool.root)
     for job, _ in named:
         _show(house, job, sidecars.get(job.job_id))
     house.ledger.rebuild.restore(named, house.clock.now())
-    if named:
-        log.warning("The ledger did not know, or not so far, %s; folders and sidecars told it.", _counted(named))
+    for job, _ in named:
+        told = sidecars.get(job.job_id)
+        if told is not None and (told.subfolder, told.base) != (job.subfolder, job.base):
+            # Its name was ours for another job already, so its sidecar is written under another.
+            withdraw(house, dataclasses.replace(job, subfolder=told.subfolder, base=told.base))
+    return named
 
 
 def _counted(named: Sequence[tuple[Job, str]]) -> str:
@@ -61,23 +89,27 @@ def _counted(named: Sequence[tuple[Job, str]]) -> str:
 # --- what there is ----------------------------------------------------------------------------
 
 
-def _job_folders(processing: Path) -> set[str]:
-    with os.scandir(processing) as entries:
-        return {entry.name for entry in entries if re.match(JOB_ID, entry.name) and entry.is_dir()}
+def _unknown_sidecars(house: House, places: Places, folders: set[str]) -> dict[str, Sidecar]:
+    """Return the sidecars of jobs that have no row, by job id: this instance's, and those of the folders that it has.
 
-
-def _unknown_sidecars(house: House, places: Places) -> dict[str, Sidecar]:
-    """Return this instance's sidecars that lie where no row's would, by job id."""
-    outbox = house.spool.outbox
+    Whoever has a job's folder has the job: its sidecar may still name the instance that it was taken over from.
+    Where no folder is unknown, those at the places of known jobs are passed over unread.
+    """
+    outbox, instance = house.spool.outbox, house.spool.instance
     known = {(place.subfolder, place.base) for place in places.values()}
+    unknown_folders = folders - places.keys()
     found: dict[str, Sidecar] = {}
     for folder, _, names in os.walk(outbox):
         for name in sorted(name for name in names if name.endswith(f".{SIDECAR_ENDING}")):
             path = Path(folder, name)
-            if sidecar_place(path, outbox) in known:
+            is_known_place = sidecar_place(path, outbox) in known
+            if is_known_place and not unknown_folders:
                 continue
-            seen = read_told(path, outbox, house.spool.instance)
-            if seen is not None and seen.told.job_id not in places:
+            seen = read_told(path, outbox, None)
+            if seen is None or seen.told.job_id in places:
+                continue
+            is_ours = seen.told.instance in (None, instance) and not is_known_place
+            if is_ours or seen.told.job_id in unknown_folders:
                 found.setdefault(seen.told.job_id, seen)
     return found
 
@@ -85,11 +117,9 @@ def _unknown_sidecars(house: House, places: Places) -> dict[str, Sidecar]:
 def _unknown(house: House, places: Places, folders: set[str], sidecars: dict[str, Sidecar]) -> Iterator[Job]:
     """Yield the jobs that have no row: those whose recording lies in their folder, and finished ones."""
     live = set()
-    for job_id in folders - places.keys():
-        recording = find_recording(house.spool.job_dir(job_id), sidecars.get(job_id))
-        if recording is not None:
-            live.add(job_id)
-            yield live_job(house, job_id, recording, sidecars.get(job_id))
+    for found in _in_folders(house, folders - places.keys(), sidecars):
+        live.add(found.job_id)
+        yield found
     for job_id in sidecars.keys() - live:
         told = sidecars[job_id]
         job = finished_job(house, told)
@@ -97,6 +127,13 @@ def _unknown(house: House, places: Places, folders: set[str], sidecars: dict[str
             yield job
         else:
             log.warning("The recording of job %s is not at %s, where its sidecar says.", job_id, told.told.source.path)
+
+
+def _in_folders(house: House, unknown: set[str], sidecars: dict[str, Sidecar]) -> Iterator[Job]:
+    for job_id in unknown:
+        recording = find_recording(house.spool.job_dir(job_id), sidecars.get(job_id))
+        if recording is not None:
+            yield live_job(house, job_id, recording, sidecars.get(job_id))
 
 
 def _outdated(house: House, places: Places, folders: set[str]) -> Iterator[Job]:
@@ -175,7 +212,7 @@ def _show(house: House, job: Job, told: Sidecar | None) -> None:
     if job.state is not State.PENDING:
         return
     instance = house.spool.instance
-    if told is None or {**told.fields, "instance": instance} != sidecar(job, instance=instance):
+    if told is None or {"instance": instance, **told.fields} != sidecar(job, instance=instance):
         try:
             write_sidecar(house.spool, job)
         except NameTaken as fault:

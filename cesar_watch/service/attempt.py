@@ -35,6 +35,7 @@ from cesar_watch.service.announce import announce
 from cesar_watch.service.duplicates import find_twin
 from cesar_watch.service.house import House
 from cesar_watch.service.pace import Pace
+from cesar_watch.service.taken_over import is_taken_over
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
 from cesar_watch.speech.protocol import Engine
 from cesar_watch.speech.quality import judge
@@ -276,6 +277,9 @@ class Attempt:
         except SpoolError as gone:
             # Nothing that goes wrong while the share is away is the recording's fault, whatever it looks like.
             fault = gone
+        else:
+            if is_taken_over(self._house, self._job):
+                raise LeaseLost("Another instance took the job over; this attempt ends without a trace.")
         job = self._fresh()
         if fault.kind is Kind.SYSTEMIC:
             # An ending that has begun is finished by recovery: its recording may have moved already.

@@ -14,11 +14,13 @@ from typing import Any
 
 from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, sync_file
 from cesar_watch.core.job import UNFINISHED, Event, Failure, FileIdentity, Job, Request, State
+from cesar_watch.core.sign_of_life import SIGN
 from cesar_watch.core.taken import Stamp, Taken
 from cesar_watch.service import endings, retrying
 from cesar_watch.service.adoption import adopt_unknown
 from cesar_watch.service.announce import announce
 from cesar_watch.service.house import House
+from cesar_watch.service.taken_over import forget_taken_over
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
 
 
@@ -69,21 +71,27 @@ def recover_attempts(house: House, *, died: bool) -> None:
     Args:
         died: The service died in the attempt. False after a systemic fault, which is nobody's attempt.
     """
+    forget_taken_over(house)
     for job in house.ledger.jobs([State.TRANSCRIBED]):
         _finish_transcribed(house, job)
     for job in house.ledger.jobs([State.PROCESSING]):
-        if job.duplicate_of is not None:
-            endings.rest_as_duplicate(house, job)
-        elif job.request is Request.CANCEL:
-            endings.cancel(house, job)
-        elif job.moving_to is not None and job.error is not None:
-            endings.give_up(house, job, job.error)
-        elif not died:
-            retrying.release(house, job, "recovered")
-        elif house.settings.engine.isolation == "process":
-            retrying.interrupted(house, job)
-        else:
-            retrying.died_decoding(house, job)
+        recover_attempt(house, job, died=died)
+
+
+def recover_attempt(house: House, job: Job, *, died: bool) -> None:
+    """Take up one job that somebody was working on; `died` as for `recover_attempts`."""
+    if job.duplicate_of is not None:
+        endings.rest_as_duplicate(house, job)
+    elif job.request is Request.CANCEL:
+        endings.cancel(house, job)
+    elif job.moving_to is not None and job.error is not None:
+        endings.give_up(house, job, job.error)
+    elif not died:
+        retrying.release(house, job, "recovered")
+    elif house.settings.engine.isolation == "process":
+        retrying.interrupted(house, job)
+    else:
+        retrying.died_decoding(house, job)
 
 
 def _finish_transcribed(house: House, job: Job) -> None:
@@ -110,6 +118,8 @@ def sweep_leftovers(house: House) -> None:
     live = house.ledger.ids(UNFINISHED)
     processing = house.spool.processing
     for name in set(os.listdir(processing)) - live:
+        if name == SIGN:
+            continue
         if name.startswith(TEMPORARY_PREFIX) and (processing / name).is_file():
             (processing / name).unlink()
         else:

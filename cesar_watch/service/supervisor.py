@@ -21,7 +21,9 @@ from cesar_watch.service import recovery
 from cesar_watch.service.actor_thread import ActorThread
 from cesar_watch.service.courier import Courier, Sender
 from cesar_watch.service.house import House
+from cesar_watch.service.instances import left_behind
 from cesar_watch.service.intake import Intake
+from cesar_watch.service.neighbours import Neighbours
 from cesar_watch.service.pauses import Pauses
 from cesar_watch.service.signals import Signals
 from cesar_watch.service.state_file import ServiceState, write_state
@@ -68,7 +70,7 @@ class Supervisor:
         self._account: ServiceState | None = None
         self._is_account_written = False
         self._pinged_s = 0.0
-        wakes = {name: threading.Event() for name in ("intake", "worker", "courier")}
+        wakes = {name: threading.Event() for name in ("intake", "worker", "courier", "neighbours")}
         self._wakes = wakes
         self.intake = Intake(house, wake=wakes["intake"], claimed=wakes["worker"].set, poll=self._poll_intake)
         self.worker = Worker(
@@ -81,7 +83,8 @@ class Supervisor:
         )
         courier = Courier(house, sender=sender)
         self._pauses = Pauses(house, courier.tell)
-        actors = (self.intake, self.worker, courier)
+        self._neighbours = Neighbours(house, taken=wakes["worker"].set)
+        actors = (self.intake, self.worker, courier, self._neighbours)
         self._threads = {
             actor.name: ActorThread(actor, wake=wakes[actor.name], stop=self._stop, clock=house.clock)
             for actor in actors
@@ -121,7 +124,10 @@ class Supervisor:
         require_model(self._house.settings.engine)
         self._house.ballast.take()
         try:
+            self._neighbours.show()
             recovery.recover(self._house)
+            for left in left_behind(self._house.spool, self._house.clock.now()):
+                log.warning("%s", left)
         except OSError as fault:
             raise folder_fault(fault) from None
         self._signals.serving = True

@@ -149,10 +149,13 @@ def sidecar_place(path: Path, outbox: Path) -> tuple[bytes, str]:
     return b"" if folder == Path() else os.fsencode(folder), path.name.removesuffix(f".{SIDECAR_ENDING}")
 
 
-def read_told(path: Path, outbox: Path, instance: str) -> Sidecar | None:
+def read_told(path: Path, outbox: Path, instance: str | None) -> Sidecar | None:
     """Read a sidecar; None where there is none, or it is torn, made by hand, or another instance's.
 
     One that names no instance was written by an older version, which knew only one.
+
+    Args:
+        instance: Whose sidecars count; None: anybody's.
 
     Raises:
         OSError: It is there but can't be read.
@@ -164,4 +167,5 @@ def read_told(path: Path, outbox: Path, instance: str) -> Sidecar | None:
         told = Told.model_validate(fields)
     except ValidationError:
         return None
-    return Sidecar(told, *sidecar_place(path, outbox), fields) if told.instance in (None, instance) else None
+    is_wanted = instance is None or told.instance in (None, instance)
+    return Sidecar(told, *sidecar_place(path, outbox), fields) if is_wanted else None

@@ -14,6 +14,7 @@ from cesar_watch.service import recovery
 from cesar_watch.service.attempt import Attempt, Stop
 from cesar_watch.service.house import House
 from cesar_watch.service.requests import carry_out_requests
+from cesar_watch.service.taken_over import forget_taken_over
 from cesar_watch.speech.engines import make_engine
 from cesar_watch.speech.models import require_model
 from cesar_watch.speech.protocol import Engine
@@ -119,6 +120,7 @@ class Worker:
             done = attempt.run()
         except LeaseLost as fault:
             log.warning("%s: %s", job.display_name, fault)
+            forget_taken_over(self._house)
         else:
             self.completed += done.state is State.COMPLETED
             self.failed += done.state is State.FAILED

@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterator
 from cesar_watch.verify.finding import Finding, shown
 from cesar_watch.verify.folders import Folders, Seen
 from cesar_watch.verify.ledger import Book, Entry
-from cesar_watch.verify.terms import CHECKPOINT, CLAIMING, PROBE, PROCESSING, RESTING_ROOM, ROOMS, TEMPORARY, UNFINISHED
+from cesar_watch.verify.terms import (
+    CHECKPOINT,
+    CLAIMING,
+    PROBE,
+    PROCESSING,
+    RESTING_ROOM,
+    ROOMS,
+    SIGN,
+    TEMPORARY,
+    UNFINISHED,
+)
 
 Reads = Callable[[str], bool]
 """Whether the files of a job are read and hashed in this look."""
@@ -129,7 +139,7 @@ def check_temporary(folders: Folders, instance: bytes | None) -> Iterator[Findin
     for room in ROOMS:
         for path, seen in folders.below(room):
             name = os.path.basename(path)
-            if not seen.is_file or not name.startswith(TEMPORARY) or name == CHECKPOINT:
+            if not seen.is_file or not name.startswith(TEMPORARY) or name in (CHECKPOINT, SIGN):
                 continue
             if room == PROCESSING and path.split(b"/")[1] != instance:
                 continue

@@ -10,6 +10,7 @@ MARKER = ".cesar-watch"
 TEMPORARY = b".cesar-"
 PROBE = b".cesar-probe-"
 CHECKPOINT = b".cesar-checkpoint.jsonl"
+SIGN = b".cesar-alive"
 REASON_ENDING = b".reason.txt"
 SIDECAR_ENDING = b".status.json"
 NAME_BYTES = 255
