@@ -71,15 +71,24 @@ class Look:
                     self.say(f"sidecar {self.shown(path)} does not parse")
         return found
 
-    def read_ledger(self, stage: str) -> None:
-        """Copy the ledger with its -wal and read the copy: an open handle would hold the mount."""
+    def read_ledgers(self, stage: str) -> None:
+        """Read this instance's ledger, and those of others on the same spool."""
         is_spoilt = self.expected["rebuilt"] and stage == "A"
-        if is_spoilt or not (self.state_dir / "ledger.db").exists():
+        if is_spoilt:
+            return
+        self._read_ledger(self.state_dir)
+        if not self.expected["rebuilt"]:
+            for state_dir in self.root.parent.glob("state-*"):
+                self._read_ledger(state_dir)
+
+    def _read_ledger(self, state_dir: Path) -> None:
+        """Copy the ledger with its -wal and read the copy: an open handle would hold the mount."""
+        if not (state_dir / "ledger.db").exists():
             return
         with tempfile.TemporaryDirectory(prefix="cesar-checker-", dir="/dev/shm") as folder:
             for name in ("ledger.db", "ledger.db-wal"):
-                if (self.state_dir / name).exists():
-                    shutil.copyfile(self.state_dir / name, Path(folder) / name)
+                if (state_dir / name).exists():
+                    shutil.copyfile(state_dir / name, Path(folder) / name)
             base = sqlite3.connect(Path(folder) / "ledger.db")
             base.row_factory = sqlite3.Row
             try:
@@ -88,9 +97,9 @@ class Look:
                     self.say(f"ledger: {verdict}")
                 tables = {row[0] for row in base.execute("SELECT name FROM sqlite_master")}
                 if "job" in tables:
-                    self.rows = {row["job_id"]: dict(row) for row in base.execute("SELECT * FROM job")}
-                    self.notices = [dict(row) for row in base.execute("SELECT * FROM notice")]
-                    self.transitions = [dict(row) for row in base.execute("SELECT * FROM transitions ORDER BY number")]
+                    self.rows |= {row["job_id"]: dict(row) for row in base.execute("SELECT * FROM job")}
+                    self.notices += [dict(row) for row in base.execute("SELECT * FROM notice")]
+                    self.transitions += [dict(row) for row in base.execute("SELECT * FROM transitions ORDER BY number")]
             except sqlite3.DatabaseError as fault:
                 self.say(f"ledger can't be read: {fault}")
             finally:
@@ -385,7 +394,7 @@ def _sha256(path: Path) -> str:
 def check(request: dict[str, Any]) -> list[str]:
     """Return every violation, in words."""
     look = Look(request)
-    look.read_ledger(request["stage"])
+    look.read_ledgers(request["stage"])
     look.check_any_instant()
     if request["stage"] == "R":
         look.check_at_rest()

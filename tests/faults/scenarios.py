@@ -7,6 +7,7 @@ that a person repeats what they had asked for and did not get. What must have be
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -19,9 +20,12 @@ from typing import Any
 from cesar_watch.core import durable
 from cesar_watch.core.errors import AlreadyRunning, AttemptError, ModelError, RecordingError
 from cesar_watch.core.job import Event, Request, State
+from cesar_watch.core.sign_of_life import look
 from cesar_watch.core.spool import Spool
 from cesar_watch.service.house import open_house
+from cesar_watch.service.instances import other_instances
 from cesar_watch.service.mending import mend
+from cesar_watch.service.takeover import carry_out_adoptions
 from tests.faults.life import (
     CUT_SHORT,
     Interruption,
@@ -383,6 +387,53 @@ def _withdrawn(place: Place) -> None:
     (place.root / "inbox" / "talk.mp3").unlink()
 
 
+def _another_instance_left_it(place: Place) -> None:
+    """Make what was lived so far another instance's: its state directory is on another machine."""
+    place.state_dir.rename(place.root.with_name("state-elsewhere"))
+    place.state_dir.mkdir()
+
+
+def _adopt(life: Life) -> None:
+    house = life.house
+    for other in other_instances(house.spool):
+        house.ledger.adoptions.ask(other, look(house.spool.processing.parent / other).token)
+    carry_out_adoptions(house)
+
+
+def _another_instance_is_faster(life: Life) -> None:
+    """Let another instance claim, at the second rename out of the inbox, all that this one has seen there."""
+    renames: list[Path] = []
+    with world():
+        other = contextlib.ExitStack()
+        second = other.enter_context(_other_life(life.place))
+        second.threads[0].turn()
+        second.hand.move(61)
+
+    def rename(source: Path, target: Path) -> None:
+        renames.append(source)
+        if len(renames) == 2:
+            with world():
+                second.threads[0].turn()
+        durable.rename_noreplace(source, target)
+
+    life.house.spool = _with_rename(life.house.spool, rename)
+    try:
+        _claim_only(life)
+    finally:
+        with world():
+            other.close()
+
+
+def _another_instance_runs_out(life: Life) -> None:
+    with world(), _other_life(life.place) as second:
+        second.run_out()
+
+
+def _other_life(place: Place) -> contextlib.AbstractContextManager[Life]:
+    elsewhere = dataclasses.replace(place, state_dir=place.root.with_name("state-elsewhere"))
+    return alive(elsewhere, SpeakingEngine())
+
+
 def _sidecar_gone(place: Place) -> None:
     (place.root / "outbox" / "talk.status.json").unlink()
 
@@ -507,6 +558,20 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("resume-behind-a-checkpoint", _ends("talk.mp3"), before=_die_behind_the_first_window, start_counts=True),
     Scenario("graceful-stop-in-mid-work", _ends("talk.mp3"), act=_stop_in_mid_work),
     Scenario("two-starts-at-once", _ends("talk.mp3"), act=_second_start),
+    Scenario(
+        "adopt",
+        _ends("talk.mp3", "zoo/more.mp3"),
+        before=_die_behind_the_first_window,
+        between=_another_instance_left_it,
+        insist=_adopt,
+        rebuilt=True,
+    ),
+    Scenario(
+        "two-instances",
+        _ends("talk.mp3", "Talk.wav", "talk.flac"),
+        act=_another_instance_is_faster,
+        insist=_another_instance_runs_out,
+    ),
     Scenario("duplicate", (End("talk.mp3"), _COPY), before=_run_out),
     Scenario("duplicate-on-a-taken-name", (End("talk.mp3"), _COPY), before=_run_out, late=("duplicates/later",)),
     Scenario("duplicates-at-once", (End("talk.mp3", EITHER), End("copy.mp3", EITHER, same_as="talk.mp3"))),
