@@ -73,6 +73,9 @@ class Supervisor:
         wakes = {name: threading.Event() for name in ("intake", "worker", "courier", "neighbours")}
         self._wakes = wakes
         self.intake = Intake(house, wake=wakes["intake"], claimed=wakes["worker"].set, poll=self._poll_intake)
+
+
+        self.intake = Intake(house, wake=wakes["intake"], claimed=self._claimed)
         self.worker = Worker(
             house,
             stop=self._stop,
@@ -99,6 +102,12 @@ class Supervisor:
         self._wakes["courier"].set()
         if self._house.spool.is_inbox_foreign:
             self._wakes["intake"].set()  # there is space for another copy
+
+
+    def _claimed(self) -> None:
+        self._wakes["worker"].set()
+        # From now on there is something that another instance might take over.
+        self._wakes["neighbours"].set()
 
     def _beat_worker(self) -> None:
         self._threads["worker"].beat()
