@@ -72,10 +72,7 @@ class Supervisor:
         self._pinged_s = 0.0
         wakes = {name: threading.Event() for name in ("intake", "worker", "courier", "neighbours")}
         self._wakes = wakes
-        self.intake = Intake(house, wake=wakes["intake"], claimed=wakes["worker"].set, poll=self._poll_intake)
-
-
-        self.intake = Intake(house, wake=wakes["intake"], claimed=self._claimed)
+        self.intake = Intake(house, wake=wakes["intake"], claimed=self._claimed, poll=self._poll_intake)
         self.worker = Worker(
             house,
             stop=self._stop,
@@ -102,7 +99,6 @@ class Supervisor:
         self._wakes["courier"].set()
         if self._house.spool.is_inbox_foreign:
             self._wakes["intake"].set()  # there is space for another copy
-
 
     def _claimed(self) -> None:
         self._wakes["worker"].set()
