@@ -192,7 +192,7 @@ class Intake:
             if not found.by_name:
                 self._told.add(found.path)
             # Temporary names of sync tools come and go by the hundred; nobody wants to read of them.
-            level = logging.DEBUG if found.rejection.reason == "ignored_name" else logging.INFO
+            level = logging.DEBUG if found.rejection.reason in ("ignored_name", "our_own") else logging.INFO
             log.log(level, "%s stays in the inbox: %s", _shown(found.path), found.rejection.message)
         return False
 
