@@ -25,6 +25,9 @@ _MICROSECONDS = 1_000_000
 _CONSTANT_RATE = (1, 3, 6, 7, 0xFFFE)
 """WAV encodings whose seconds have a fixed size: PCM, float, A-law, mu-law, extensible (PCM again)."""
 
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_HEAD_BYTES = 1 << 16
+
 
 class Readable(Protocol):
     """A seekable binary file."""
@@ -58,9 +61,7 @@ def _declared(file: Readable, container: InputContainer, stream: AudioStream) ->
     name = container.format.name.split(",")[0]
     if name == "wav":
         return wav_duration(file)
-    if name == "mp3" and not has_frame_count(file):
-        return None
-    if name != "mp3" and name not in _TRUSTED:
+    if not _is_told(name, file):
         return None
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base) or None
@@ -68,6 +69,13 @@ def _declared(file: Readable, container: InputContainer, stream: AudioStream) ->
     if container.duration and len(container.streams) == 1:
         return container.duration / _MICROSECONDS
     return None
+
+
+def _is_told(name: str, file: Readable) -> bool:
+    """Whether a length that FFmpeg names for a container of this kind comes from its header, and is no guess."""
+    if name == "mp3":
+        return has_frame_count(file)
+    return name in _TRUSTED and not (name == "asf" and is_live_asf(file))
 
 
 def wav_duration(file: Readable) -> float | None:
@@ -93,6 +101,17 @@ def wav_duration(file: Readable) -> float | None:
             bytes_per_s = rate if encoding in _CONSTANT_RATE else 0
         file.seek(chunk_end)
     return None
+
+
+def is_live_asf(file: Readable) -> bool:
+    """Return whether an ASF was sent before its length was known; FFmpeg then divides its size by a bit rate.
+
+    That is what the broadcast flag of its File Properties Object says (Microsoft, "Advanced Systems Format", 3.2).
+    """
+    file.seek(0)
+    head = file.read(_ASF_HEAD_BYTES)
+    flags_at = head.find(_ASF_FILE_PROPERTIES) + 88
+    return flags_at < 88 or not head[flags_at:] or bool(head[flags_at] & 1)
 
 
 def has_frame_count(file: Readable) -> bool:
