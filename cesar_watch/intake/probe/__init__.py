@@ -1,7 +1,7 @@
 """Ask a recording's own structure whether it is all there: a few headers, no decoder.
 
-What a file declares is compared with what it holds. Proof of either kind is possible for WAV, AIFF, FLAC, Ogg, MP4,
-Matroska and MP3 with a Xing header; raw AAC, MPEG-TS and the like have nothing that could be compared.
+What a file declares is compared with what it holds. Proof of either kind is possible for WAV, Wave64, AIFF, CAF, AU,
+FLAC, Ogg, MP4, Matroska, ASF and MP3 with a Xing header; raw AAC, MPEG-TS and the like have nothing to be compared.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from cesar_watch.intake.probe.verdict import (
     Unknown,
     Verdict,
 )
+from cesar_watch.intake.probe.wide import ASF_MAGIC, W64_MAGIC, asf, au, caf, w64
 
 __all__ = ["COMPLETE", "UNKNOWN", "Complete", "Short", "Unknown", "Verdict", "probe"]
 
@@ -54,11 +55,15 @@ def probe(descriptor: int, size_bytes: int) -> Verdict:
 
 
 def _judge(file: Excerpts) -> Verdict:
-    head = file.at(0, 12)
-    magic, form = head[:4], head[8:]
+    head = file.at(0, 16)
+    magic, form = head[:4], head[8:12]
     kinds = (
         (magic in (b"RIFF", b"RF64", b"BW64") and form == b"WAVE", wav),
         (magic == b"FORM" and form in (b"AIFF", b"AIFC"), aiff),
+        (head == W64_MAGIC, w64),
+        (head == ASF_MAGIC, asf),
+        (magic == b"caff", caf),
+        (magic == b".snd", au),
         (magic == b"OggS", ogg),
         (magic == b"\x1a\x45\xdf\xa3", matroska),
         (head[4:8] in FIRST_BOXES, mp4),

@@ -15,12 +15,15 @@ FIRST_BOXES = frozenset((b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b
 _MOST_BOXES = 4000
 _ABSURD_BYTES = 1 << 50
 """Some cameras write question marks into a size until they know it."""
+_LONG_ZEROS_BYTES = 1024
+_HEAD_BYTES = 1 << 16
 
 
 def mp4(file: Excerpts) -> Verdict:
     """Judge by the walk over the top-level boxes: all whole, `moov` among them.
 
-    A fragmented file may end behind any fragment; only an `mfra` box says that it has.
+    A fragmented file may end behind any fragment; only an `mfra` box says that it has. But a last fragment that is
+    filled up with zeros, in one that was given its full size first, has not come.
     """
     kinds: list[bytes] = []
     reached = 0
@@ -34,11 +37,19 @@ def mp4(file: Excerpts) -> Verdict:
         kinds.append(kind)
         reached = end
     if b"moof" in kinds or b"mvex" in kinds:
+        if kinds[-1] == b"mdat" and reached - file.content_end(0) > _LONG_ZEROS_BYTES and _is_compressed(file):
+            return Short(None, file.size_bytes)
         return COMPLETE if kinds[-1] == b"mfra" and reached == file.size_bytes else UNKNOWN
     if b"moov" not in kinds:
         # Without its index nobody can play it; writers add it last.
         return Short(None, file.size_bytes)
     return COMPLETE if b"mdat" in kinds and reached == file.size_bytes else UNKNOWN
+
+
+def _is_compressed(file: Excerpts) -> bool:
+    """Whether the head names an encoding that makes no long zeros, not even of silence."""
+    head = file.at(0, _HEAD_BYTES)
+    return any(name in head for name in (b"mp4a", b"Opus", b"fLaC", b"ac-3", b"ec-3"))
 
 
 def _walk(file: Excerpts, place: int, stop: int, *, known: bool = True) -> Iterator[tuple[bytes, int, int | None]]:

@@ -52,9 +52,10 @@ def flac(file: Excerpts, begin: int) -> Verdict:
         if frame.end_sample == info.total_samples:
             # One that is torn, or has a tag behind it, proves nothing: neither that it is there nor that it is not.
             return COMPLETE if crc16(tail[frame.begin :]) == 0 else UNKNOWN
-    # Two frames in a row are no accident of the bits.
+    # Two frames in a row are no accident of the bits, nor is one right behind the header.
     in_a_row = any(one.end_sample == other.first_sample for one, other in pairwise(frames))
-    return Short(None, file.size_bytes) if in_a_row else UNKNOWN
+    is_first = any(tail_at + frame.begin == info.first_frame_at and frame.first_sample == 0 for frame in frames)
+    return Short(None, file.size_bytes) if in_a_row or is_first else UNKNOWN
 
 
 def _info(file: Excerpts, begin: int) -> _Info | None:
