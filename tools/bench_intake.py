@@ -30,6 +30,7 @@ from cesar_watch.core.config import Settings, SpoolSettings
 from cesar_watch.core.durable import move, sync_file
 from cesar_watch.core.humanize import size
 from cesar_watch.core.spool import create_spool
+from cesar_watch.intake.ignored import IGNORED
 from cesar_watch.intake.lookout import Lookout
 from cesar_watch.service.actor_thread import ActorThread
 from cesar_watch.service.attempt import Stop
@@ -84,9 +85,9 @@ def _looker(inbox: Path) -> Callable[[], object]:
 
 def _plain_look(inbox: Path) -> list[os.stat_result]:
     """Ask for every `lstat`, then judge every name by its pattern: what a loop over the inbox does at first."""
-    spool = SpoolSettings()
+    globs = [glob for _, some in IGNORED for glob in some]
     found = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(inbox)]
-    return [stat for name, stat in found if not any(fnmatch.fnmatchcase(name, glob) for glob in spool.ignore)]
+    return [stat for name, stat in found if not any(fnmatch.fnmatchcase(name, glob) for glob in globs)]
 
 
 # --- doing nothing ------------------------------------------------------------------------------------

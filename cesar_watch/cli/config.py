@@ -6,11 +6,13 @@ import json
 
 import typer
 
-from cesar_watch.cli.common import ConfigOption, JsonOption, SetOption, out, settings_and_path
+from cesar_watch.cli.common import ConfigOption, JsonOption, SetOption, out, settings_and_path, settings_for
+from cesar_watch.cli.tables import facts_table
 from cesar_watch.core.config import Settings
 from cesar_watch.core.config_file import example_toml, render_toml
 from cesar_watch.core.spool import read_marker
 from cesar_watch.delivery.send import check_channel
+from cesar_watch.intake.ignored import IGNORED
 from cesar_watch.speech.models import needs_fetching, require_model
 
 app = typer.Typer(help="Check, show and describe the settings.", no_args_is_help=True)
@@ -29,6 +31,10 @@ def check(config: ConfigOption = None, overrides: SetOption = None) -> None:
     model_comes_later = needs_fetching(settings.engine)
     if not model_comes_later:
         require_model(settings.engine)
+    for profile in settings.profile:
+        engine = settings.engine.model_copy(update={"model": profile.chosen().get("model", settings.engine.model)})
+        if not needs_fetching(engine):
+            require_model(engine)
     for channel in settings.notify:
         check_channel(channel.url)
     out.print(f"{path or 'The environment'}: all well. Spool {settings.spool.root}.", markup=False)
@@ -44,6 +50,18 @@ def show(config: ConfigOption = None, overrides: SetOption = None, as_json: Json
         typer.echo(settings.model_dump_json(indent=2))
         return
     typer.echo(f"# From {path or 'the environment'}\n\n{render_toml(settings)}", nl=False)
+
+
+@app.command()
+def ignored(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List the names that are never taken from the inbox; `spool.ignore` adds to them and takes away."""
+    settings = settings_for(config)
+    entries = [(glob, "spool.ignore") for glob in settings.spool.ignore]
+    entries += [(glob, whose) for whose, globs in IGNORED for glob in globs]
+    if as_json:
+        typer.echo(json.dumps([{"glob": glob, "from": whose} for glob, whose in entries], indent=2))
+        return
+    out.print(facts_table([(glob, whose) for glob, whose in entries]), soft_wrap=False)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
@@ -55,36 +55,14 @@ MEDIA_EXTENSIONS = [
     "wmv",
 ]
 
-IGNORED_NAMES = [
-    ".*",
-    "~$*",
-    "*~",
-    "*.tmp",
-    "*.temp",
-    "*.part",
-    "*.partial",
-    "*.filepart",
-    "*.crdownload",
-    "*.download",
-    "*.opdownload",
-    "*.aria2",
-    "*.st",
-    "*.!sync",
-    "*.!qb",
-    "*.!ut",
-    "*.ytdl",
-    "*.uploading",
-    "*.inprogress",
-    "*.incomplete",
-    "~syncthing~*.tmp",
-    "*.sftmp",
-    "*.mega",
-    "*.ffs_tmp",
-    "*.unison.tmp",
-    "Thumbs.db",
-    "desktop.ini",
-    "*.lnk",
-]
+
+def _plain_glob(glob: str) -> str:
+    if "/" in glob.removesuffix("/") or not glob.removeprefix("!").removesuffix("/"):
+        raise ValueError('is a glob over bare names, with "/" only at its end')
+    return glob
+
+
+Glob = Annotated[str, AfterValidator(_plain_glob)]
 
 
 class Section(BaseModel):
@@ -127,6 +105,10 @@ class SpoolSettings(Section):
     quiet_remote_s: Annotated[float, Field(ge=0)] = Field(
         30.0, description="The same, on a network mount (NFS, SMB, FUSE), which tells of changes late."
     )
+    quiet_suspect_s: Annotated[float, Field(ge=0)] = Field(
+        600.0,
+        description='The same, whole or not, for names that temporary files have too ("~talk.mp3", "talk.f140.m4a").',
+    )
     short_grace_s: Seconds = Field(
         300.0,
         description="A recording whose own header says that a part is missing waits for it; unchanged for this long, "
@@ -138,8 +120,10 @@ class SpoolSettings(Section):
         'there is transcribed, with the verdict "partial".',
     )
     extensions: list[str] = Field(MEDIA_EXTENSIONS, description="Endings that make a file a recording, in any case.")
-    ignore: list[str] = Field(
-        IGNORED_NAMES, description="Names that are never taken (globs, any case): hidden, temporary, not media."
+    ignore: list[Glob] = Field(
+        [],
+        description='Names of files and folders to leave alone (globs, any case; a last "/": folders only), besides '
+        'those of `cesar-watch config ignored`. "!glob" takes what would be ignored; the last that fits decides.',
     )
     on_duplicate: Literal["link", "transcribe"] = Field(
         "link",
@@ -219,6 +203,28 @@ class OutputSettings(Section):
     sidecar_every_s: Seconds = Field(2.0, description="The status sidecar is rewritten at most this often.")
 
 
+class RecordingSettings(EngineSettings, OutputSettings):
+    """What a profile or a settings file in the inbox may say: engine and output keys, without their tables.
+
+    Only what was set counts: `model_fields_set`.
+    """
+
+    @field_validator("download", "isolation", "idle_unload_s")
+    @classmethod
+    def _of_the_service(cls, value: Any) -> Any:
+        raise ValueError("is the whole service's: it can only be set in [engine] of config.toml")
+
+    def chosen(self) -> dict[str, Any]:
+        """Return what was set, as plain JSON values."""
+        return self.model_dump(mode="json", exclude_unset=True, exclude={"match"})
+
+
+class ProfileSettings(RecordingSettings):
+    """Settings for the recordings of some inbox paths; of several that fit, later ones win key by key."""
+
+    match: str = Field(description='The recordings it is for: a glob on the path in the inbox, "interviews/*".')
+
+
 class RetrySettings(Section):
     """What happens after an attempt that failed for a passing reason. Also used for notices."""
 
@@ -264,6 +270,7 @@ class Settings(BaseSettings):
     output: OutputSettings = OutputSettings()
     retry: RetrySettings = RetrySettings()
     notify: list[NotifySettings] = []
+    profile: list[ProfileSettings] = []
 
     @classmethod
     def settings_customise_sources(

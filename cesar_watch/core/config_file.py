@@ -10,7 +10,7 @@ import json
 import os
 import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,18 @@ def load_settings(path: Path | None, overrides: Mapping[str, Any] | None = None)
     return settings.model_copy(update={"spool": settings.spool.model_copy(update=absolute)})
 
 
+def origins(settings: Settings, path: Path | None) -> dict[str, str]:
+    """Return where each engine and output setting came from: the file's name, "environment" or "default"."""
+    environment = EnvSettingsSource(Settings)()
+    found = {}
+    for section in ("engine", "output"):
+        values: BaseModel = getattr(settings, section)
+        for key in type(values).model_fields:
+            origin = path.name if path is not None and key in values.model_fields_set else "default"
+            found[key] = "environment" if key in environment.get(section, {}) else origin
+    return found
+
+
 def parse_override(text: str) -> dict[str, Any]:
     """Turn `engine.model=small` into a nested mapping; the value is TOML, or else taken as a string.
 
@@ -112,8 +124,11 @@ def render_toml(settings: Settings, *, example: bool = False) -> str:
         sample = NotifySettings(url="ntfy://localhost/recordings")
         lines += ["# One table for each channel that is told; any number of them.", "# [[notify]]"]
         lines += [f"# {line}" if not line.startswith("#") else line for line in _render_section(sample)]
+        lines += ["", *_PROFILE_EXAMPLE]
     for channel in settings.notify:
         lines += ["[[notify]]", *_render_section(channel), ""]
+    for profile in settings.profile:
+        lines += ["[[profile]]", *_render_section(profile, profile.model_fields_set), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -128,8 +143,22 @@ def example_toml() -> str:
     return "\n".join(head) + "\n" + render_toml(Settings(), example=True)
 
 
-def _render_section(section: BaseModel) -> Iterator[str]:
+_PROFILE_EXAMPLE = [
+    "# Other settings for some recordings; any number of tables, later ones win. Any key of [engine] and [output] but",
+    "# download, isolation and idle_unload_s, without its table. The files .cesar.toml in an inbox folder and",
+    "# <recording>.toml beside a recording take the same keys, and win over these.",
+    "# [[profile]]",
+    "# The recordings it is for: a glob on the path in the inbox.",
+    '# match = "interviews/*"',
+    '# language = "de"',
+    '# formats = ["txt"]',
+]
+
+
+def _render_section(section: BaseModel, keys: Container[str] | None = None) -> Iterator[str]:
     for key, info in type(section).model_fields.items():
+        if keys is not None and key not in keys:
+            continue
         for line in textwrap.wrap(info.description or "", 96):
             yield f"# {line}"
         value = section.model_dump(mode="json")[key]
@@ -194,9 +223,10 @@ def _anchor_paths(data: dict[str, Any], folder: Path) -> None:
         for key in _FOLDERS:
             if isinstance(spool.get(key), str) and spool[key]:
                 spool[key] = os.path.normpath(folder / os.path.expanduser(spool[key]))
-    engine = data.get("engine")
-    if isinstance(engine, dict) and isinstance(engine.get("model"), str) and engine["model"].startswith((".", "~")):
-        engine["model"] = os.path.normpath(folder / os.path.expanduser(engine["model"]))
+    profiles = data.get("profile")
+    for table in [data.get("engine"), *(profiles if isinstance(profiles, list) else [])]:
+        if isinstance(table, dict) and isinstance(table.get("model"), str) and table["model"].startswith((".", "~")):
+            table["model"] = os.path.normpath(folder / os.path.expanduser(table["model"]))
 
 
 def _explain(fault: ValidationError, path: Path | None) -> str:

@@ -88,6 +88,12 @@ class RecordingError(CesarError):
     reason = "bad_recording"
 
 
+class BadOverride(RecordingError):
+    """A settings file for this recording is wrong; the message tells file, line and column."""
+
+    reason = "bad_override"
+
+
 class AttemptError(CesarError):
     """This attempt failed; another one may succeed."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -204,6 +204,16 @@ class Job:
     def is_copied(self) -> bool:
         """Whether it was claimed by copying: its source stays in the inbox, and what lies in its folder is a copy."""
         return self.options.get("claim") == "copy"
+
+    @property
+    def has_settings_file(self) -> bool:
+        """Whether a `<recording>.toml` was read for it, which then goes where the recording goes; not with a copy."""
+        return not self.is_copied and any(layer["kind"] == "recording" for layer in self.options.get("overrides", []))
+
+    def chosen_by(self, keys: Container[str]) -> str | None:
+        """Return the override that chose one of these options, the nearest; None if the settings did."""
+        layers = self.options.get("overrides", [])
+        return next((layer["from"] for layer in reversed(layers) if any(key in keys for key in layer["set"])), None)
 
     def source_path(self, root: Path) -> Path:
         """Return where the recording lies now; one that is at rest may lie in an inbox elsewhere (`Spool.absolute`)."""

@@ -24,6 +24,7 @@ from cesar_watch.core.adoptions import Adoptions
 from cesar_watch.core.database import fetch, ledger_faults, open_owned, open_reading, open_visiting
 from cesar_watch.core.errors import LeaseLost, LedgerError, UsageError
 from cesar_watch.core.job import NO_DUPLICATE, UNFINISHED, Event, FileIdentity, Job, Request, State, advance
+from cesar_watch.core.lookup import Lookup
 from cesar_watch.core.notice import Notice
 from cesar_watch.core.notice_queue import NoticeQueue
 from cesar_watch.core.rebuild import Rebuild
@@ -70,6 +71,7 @@ class Ledger:
         self._is_owner = owner
         self.notices = NoticeQueue(path, self._database)
         self.rebuild = Rebuild(path, self._database)
+        self.lookup = Lookup(path, self._database)
         self.taken = TakenSources(path, self._database)
         self.adoptions = Adoptions(path, self._database)
 

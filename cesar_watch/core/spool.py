@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import json
+import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cesar_watch.core.durable import (
     TEMPORARY_PREFIX,
     Rename,
+    finish_move,
     make_dirs,
     move,
     rename_into_own,
@@ -33,8 +36,19 @@ MARKER = ".cesar-watch"
 INBOX = Path("inbox")
 ROOMS = ("inbox", "processing", "outbox", "archive", "failed", "duplicates")
 
+FOLDER_SETTINGS = ".cesar.toml"
+"""Holds settings for the recordings of its inbox folder and of the folders below."""
+SETTINGS_ENDING = ".toml"
+"""`<recording>.toml` beside a recording holds settings for it alone, and goes where it goes."""
+
 PROBE_BYTES = 4096
 """A disk that takes no single block more is full, though an empty file may still fit into it."""
+
+_NAME_BYTES = 255
+_ONE_FILES_OWN = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ETXTBSY}
+"""What a rename says of one file that is immutable, somebody else's, or held open by a Windows client."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -182,13 +196,13 @@ class Spool:
             )
         return folder_fault(fault)
 
-    def resting_place(self, room: str, job: Job, *, companion: Callable[[Path], Path] | None = None) -> Path:
+    def resting_place(self, room: str, job: Job, *, companions: Sequence[Callable[[Path], Path]] = ()) -> Path:
         """Return a free name for the job's recording in `room`, mirroring its inbox folder.
 
         Durable for the folder, not for the name: the move itself finds out whether it is still free.
 
         Args:
-            companion: The name of a file that will lie beside the recording, and must be free as well.
+            companions: The names of files that will lie beside the recording, and must be free as well.
         """
         folder = self.root / room
         for part in Path(os.fsdecode(job.subfolder)).parts:
@@ -196,7 +210,7 @@ class Spool:
             folder = next(path for path in _numbered(folder / part) if path.is_dir() or not os.path.lexists(path))
         make_dirs(folder, below=self.root / room)
         for path in _numbered(folder / os.fsdecode(job.name)):
-            names = [path] if companion is None else [path, companion(path)]
+            names = [path, *(companion(path) for companion in companions)]
             if not any(os.path.lexists(name) for name in names):
                 return path
         raise AssertionError("numbers do not end")
@@ -208,6 +222,63 @@ class Spool:
     def take_in(self, source: Path, target: Path) -> None:
         """Move durably into a job folder of our own: of several instances that try, exactly one has the file then."""
         move(source, target, rename=rename_into_own if self.rename is rename_noreplace else self.rename)
+
+    def carry_settings(self, source: Path, target: Path) -> None:
+        """Move the settings file of a recording from beside `source` to beside `target`, durably; none there is fine.
+
+        Repeating it after a crash finishes it. Where its name is taken it gets a numbered one.
+
+        Raises:
+            OSError, SpoolError: A room can't be written. A file that alone can't be moved stays, which is told.
+        """
+        old, new = settings_path(source), settings_path(target)
+        for refusals in range(2):
+            try:
+                self._carry(old, new)
+                return
+            except OSError as fault:
+                if fault.errno not in _ONE_FILES_OWN:
+                    raise
+                if refusals:
+                    log.warning("%s can't be moved (%s), and stays.", old, fault.strerror)
+                    return
+            self.prove()  # then it may have been held open for a moment only
+
+    def _carry(self, old: Path, new: Path) -> None:
+        if not _is_file(old):
+            if os.path.lexists(new):
+                finish_move(old, new)
+            return
+        for place in _numbered(new):
+            try:
+                self.move(old, place)
+            except FileExistsError:
+                continue
+            except FileNotFoundError:
+                if os.path.lexists(old):
+                    raise
+            return
+
+
+def settings_path(recording: Path) -> Path:
+    """Return where the settings for one recording lie: `<name>.toml` beside it."""
+    return beside(recording, SETTINGS_ENDING)
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return `<name><ending>` beside a file, cut to 255 bytes.
+
+    Cut names carry a hash of the whole one, so that two long names don't share what lies beside them.
+    """
+    name, tail = os.fsencode(path.name), os.fsencode(ending)
+    if len(name) + len(tail) > _NAME_BYTES:
+        mark = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
+        name = _cut(name, _NAME_BYTES - len(mark) - len(tail)) + mark
+    return path.with_name(os.fsdecode(name + tail))
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _write_durably(path: Path, content: bytes) -> None:
@@ -223,7 +294,7 @@ def _numbered(path: Path) -> Iterator[Path]:
     stem, suffix = os.fsencode(path.stem), os.fsencode(path.suffix)
     for number in itertools.count(2):
         tail = b"-%d" % number + suffix
-        yield path.with_name(os.fsdecode(_cut(stem, 255 - len(tail)) + tail))
+        yield path.with_name(os.fsdecode(_cut(stem, _NAME_BYTES - len(tail)) + tail))
 
 
 def _cut(name: bytes, room: int) -> bytes:

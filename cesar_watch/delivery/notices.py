@@ -6,14 +6,13 @@ channel by a hash, and the URL is looked up in the settings when it is sent.
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from cesar_watch.core.config import NoticeEvent, NotifySettings
+from cesar_watch.core.globs import matches
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.notice import Notice
 
@@ -122,11 +121,7 @@ def _beginning(text: str) -> str:
 
 def _matches(job: Job, pattern: str) -> bool:
     path = os.path.join(job.subfolder, job.name).decode("utf-8", "replace")
-    return fnmatch.fnmatchcase(_key(path), _key(pattern))
-
-
-def _key(text: str) -> str:
-    return unicodedata.normalize("NFC", text.casefold())
+    return matches(path, pattern)
 
 
 def _attachment(job: Job) -> str | None:

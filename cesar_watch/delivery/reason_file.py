@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from datetime import UTC
 from pathlib import Path
@@ -10,22 +9,14 @@ from pathlib import Path
 from cesar_watch.core.durable import sync_dir, write_new, write_replace
 from cesar_watch.core.errors import NameTaken
 from cesar_watch.core.job import Failure, Job
-from cesar_watch.core.spool import Spool
+from cesar_watch.core.spool import Spool, beside
 
-_ENDING = b".reason.txt"
-_NAME_BYTES = 255
+REASON_ENDING = ".reason.txt"
 
 
 def reason_path(source_at: Path) -> Path:
-    """Return where the reason for a recording lies: `<name>.reason.txt`, cut to 255 bytes.
-
-    Cut names carry a hash of the whole one, so that two long names don't share a reason.
-    """
-    name = os.fsencode(source_at.name)
-    if len(name) + len(_ENDING) > _NAME_BYTES:
-        tail = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
-        name = _cut(name, _NAME_BYTES - len(tail) - len(_ENDING)) + tail
-    return source_at.with_name(os.fsdecode(name + _ENDING))
+    """Return where the reason for a recording lies: `<name>.reason.txt`, cut to 255 bytes."""
+    return beside(source_at, REASON_ENDING)
 
 
 def write_reason(spool: Spool, job: Job, source_at: Path, failure: Failure) -> Path:
@@ -81,10 +72,3 @@ def _lines(path: Path) -> list[str]:
     if path.is_symlink() or not path.is_file():
         return []
     return path.read_text(encoding="utf-8", errors="replace").splitlines()
-
-
-def _cut(name: bytes, room: int) -> bytes:
-    """Cut without leaving half a UTF-8 sequence, which some filesystems refuse."""
-    while room and name[room] & 0xC0 == 0x80:
-        room -= 1
-    return name[:room]

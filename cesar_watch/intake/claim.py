@@ -3,13 +3,14 @@
 The order, and why:
 
 1. intent row, committed: from here on a crash leaves a trace that says what to look for;
-2. the recording itself is fsynced: what its sender never synced must not be ours by name only;
+2. the recording itself is fsynced, and its settings file: what their sender never synced must not be ours by name only;
 3. its job folder is made, durably;
 4. rename into it, without replacing: whoever's rename succeeds owns the file; then the inbox is
    synced, then the job folder (`core/durable.py` says why in this order); a recording that its
    sender replaced or changed since step 2 is fsynced again;
-5. its sidecar appears, before any worker can have written a later one;
-6. `pending`, committed.
+5. the settings file that was read for it follows, in the same way;
+6. its sidecar appears, before any worker can have written a later one;
+7. `pending`, committed.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from typing import Any
 
 from cesar_watch.core.durable import make_dirs, sync_file
 from cesar_watch.core.errors import AttemptError, CesarError, SpoolError, folder_fault
-from cesar_watch.core.job import Event, FileIdentity, Job, State, new_job_id
+from cesar_watch.core.job import Event, Failure, FileIdentity, Job, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
-from cesar_watch.core.spool import Spool
+from cesar_watch.core.spool import Spool, settings_path
 from cesar_watch.intake.scan import Candidate
 from cesar_watch.intake.whole import BUSY, NOT_THE_FILES_FAULT, being_written, not_readable, open_unchanged, shown
 
@@ -42,6 +43,7 @@ def claim(
     ledger: Ledger,
     *,
     options: dict[str, Any],
+    fault: Failure | None = None,
     bases: Iterable[tuple[str, str]],
     announce: Callable[[Job], Job],
     now: datetime,
@@ -49,6 +51,7 @@ def claim(
     """Move a settled candidate into this instance's processing folder and queue it.
 
     Args:
+        fault: Why it will be given up as soon as it is claimed.
         announce: Shows the world the job as it will be, pending; may give it another output base.
 
     Returns:
@@ -63,23 +66,27 @@ def claim(
     """
     intent = _intent(candidate, spool, options)
     target = spool.absolute(intent.moving_to)
-    job = ledger.log_intent(intent, bases, now)
+    job = ledger.log_intent(intent, bases, now, error=fault)
     try:
         with open_unchanged(candidate.path, intent.identity) as descriptor:
             _sync(candidate, descriptor)
+        if job.has_settings_file:
+            _sync_settings(settings_path(candidate.path))
         make_dirs(target.parent, below=spool.processing)
         spool.take_in(candidate.path, target)
         identity = FileIdentity.of(os.lstat(target))
         if identity != intent.identity:
             # Its sender replaced or changed it behind our back: then it is this content that must not be lost.
             sync_file(target)
-    except (OSError, AttemptError) as fault:
+        if job.has_settings_file:
+            spool.carry_settings(candidate.path, target)
+    except (OSError, AttemptError) as refusal:
         # While the share is away, this raises: recovery will find out where the recording is.
         if not spool.holds(target):
             _undo(ledger, job, target.parent)
-        if isinstance(fault, FileNotFoundError) and not os.path.lexists(candidate.path):
+        if isinstance(refusal, FileNotFoundError) and not os.path.lexists(candidate.path):
             return None
-        raise _judged(candidate, spool, fault) from None
+        raise _judged(candidate, spool, refusal) from None
     claimed: dict[str, Any] = {"source": intent.moving_to, "moving_to": None, "identity": identity}
     announce(dataclasses.replace(job, state=State.PENDING, **claimed))
     return ledger.apply(job, Event.CLAIMED, now, **claimed)
@@ -105,6 +112,21 @@ def _sync(candidate: Candidate, descriptor: int) -> None:
         if fault.errno in NOT_THE_FILES_FAULT:
             raise
         raise not_readable(candidate.path, fault) from None
+
+
+def _sync_settings(path: Path) -> None:
+    """Fsync the settings file that was read; one that its sender took away since has done its work.
+
+    Raises:
+        AttemptError: It can't be read now.
+    """
+    try:
+        sync_file(path)
+    except OSError as fault:
+        if fault.errno in NOT_THE_FILES_FAULT:
+            raise
+        if os.path.lexists(path):
+            raise (being_written(path) if fault.errno in BUSY else not_readable(path, fault)) from None
 
 
 def _undo(ledger: Ledger, job: Job, folder: Path) -> None:

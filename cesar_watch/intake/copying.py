@@ -29,7 +29,7 @@ from typing import Any
 
 from cesar_watch.core.durable import TEMPORARY_PREFIX, make_dirs, sync_dir
 from cesar_watch.core.errors import AttemptError, Unfinished, folder_fault
-from cesar_watch.core.job import Event, FileIdentity, Job, State, new_job_id
+from cesar_watch.core.job import Event, Failure, FileIdentity, Job, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.spool import Spool
 from cesar_watch.core.taken import Stamp, Taken
@@ -50,6 +50,7 @@ def claim_copy(
     ledger: Ledger,
     *,
     options: dict[str, Any],
+    fault: Failure | None = None,
     bases: Iterable[tuple[str, str]],
     announce: Callable[[Job], Job],
     now: datetime,
@@ -58,6 +59,7 @@ def claim_copy(
     """Copy a settled candidate into this instance's processing folder and queue the copy.
 
     Args:
+        fault: Why it will be given up as soon as it is claimed.
         announce: Shows the world the job as it will be, pending; may give it another output base.
 
     Returns:
@@ -72,20 +74,20 @@ def claim_copy(
     stamp = Stamp.of(candidate.stat)
     intent = _intent(candidate, spool, options)
     target = spool.absolute(intent.moving_to)
-    job = ledger.log_intent(intent, bases, now)
+    job = ledger.log_intent(intent, bases, now, error=fault)
     try:
         make_dirs(target.parent, below=spool.processing)
         sha256 = copy_source(candidate.path, stamp, target, poll, rename=spool.rename)
         identity = FileIdentity.of(os.lstat(target))
-    except (OSError, AttemptError) as fault:
+    except (OSError, AttemptError) as refusal:
         # While the share is away, this raises: recovery will find out whether there is a copy.
         if not spool.holds(target):
             with contextlib.suppress(OSError):
                 target.parent.rmdir()
             ledger.withdraw(job)
-        if isinstance(fault, FileNotFoundError) and not os.path.lexists(candidate.path):
+        if isinstance(refusal, FileNotFoundError) and not os.path.lexists(candidate.path):
             return None
-        raise fault if isinstance(fault, AttemptError) else folder_fault(fault) from None
+        raise refusal if isinstance(refusal, AttemptError) else folder_fault(refusal) from None
     claimed: dict[str, Any] = {"moving_to": None, "identity": identity, "sha256": sha256}
     announce(dataclasses.replace(job, state=State.PENDING, **claimed))
     return ledger.apply(job, Event.CLAIMED, now, taken=Taken.by(job, stamp, sha256), **claimed)

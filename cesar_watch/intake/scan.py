@@ -1,7 +1,8 @@
 """Look through the inbox: the one truth about what is there.
 
 File events only wake the caller; start-up, steady state and lost events all come through here. A look lists names and
-asks for the `lstat` of recordings only: what a name alone rules out is judged once, and remembered by its name.
+asks for the `lstat` of recordings only: what a name alone rules out is judged once, and remembered by its name; but for
+settings files, which the caller looks at each time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from cesar_watch.core.config import SpoolSettings
 from cesar_watch.core.mounts import Mounts
-from cesar_watch.intake.rules import Rejection, descend_into, reject_kind, reject_name
+from cesar_watch.intake.rules import Rejection, reject_folder, reject_kind, reject_name
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Rejected:
     path: Path
     rejection: Rejection
     by_name: bool = False
+    is_remote: bool = False
 
 
 Enter = Callable[[Path, bool], None]
@@ -67,8 +69,8 @@ class Scanner:
     ) -> Iterator[Candidate | Rejected]:
         """Yield every recording, in the order of names; and what is rejected for its name, by the first look only.
 
-        What is rejected for anything else is told each time: a subfolder that may not be read, a link. A file or
-        subfolder that vanishes meanwhile is passed over.
+        What is rejected for anything else is told each time: a subfolder that may not be read, a link; and settings
+        files are, since recordings wait for them. A file or subfolder that vanishes meanwhile is passed over.
 
         Raises:
             OSError: The inbox can't be listed, or the disk fails. The next look sees everything again.
@@ -97,13 +99,15 @@ class Scanner:
             return
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if settings.recursive and descend_into(entry.name):
+                if settings.recursive and not reject_folder(entry.name, settings):
                     yield from self._folder(os.path.join(subfolder, entry.name), settings, enter, mounts, real)
                 continue
             rejection = reject_name(entry.name, settings)
             if rejection:
-                self._rejected[subfolder].add(entry.name)
-                yield Rejected(Path(entry.path), rejection, by_name=True)
+                told_once = rejection.reason != "settings_file"
+                if told_once:
+                    self._rejected[subfolder].add(entry.name)
+                yield Rejected(Path(entry.path), rejection, by_name=told_once, is_remote=is_remote)
                 continue
             try:
                 stat = entry.stat(follow_symlinks=False)

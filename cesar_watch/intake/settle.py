@@ -6,6 +6,8 @@ Bookkeeping only: nothing here opens, moves or queues a file. In this order:
 2. what proves that it is whole, or that it was renamed into place, makes one quick confirmation enough;
 3. whatever proves nothing has to stay unchanged for the quiet window.
 
+A name that temporary files have too is stronger than 2: such a file is not looked into for a long while.
+
 The clock is a monotonic one: modification times lie (preserved, in the future, 1980). A close event proves nothing,
 since some recorders close and reopen a file while they are still recording; it only ends the wait for a writer.
 """
@@ -71,7 +73,15 @@ class SettleTracker:
         self._seen: dict[Path, _Seen] = {}
 
     def look(
-        self, path: Path, stat: os.stat_result, now_s: float, *, moved_in: bool = False, closed: bool = False
+        self,
+        path: Path,
+        stat: os.stat_result,
+        now_s: float,
+        *,
+        least_s: float = 0.0,
+        moved_in: bool = False,
+        closed: bool = False,
+        may_be_empty: bool = False,
     ) -> float:
         """Record one look at a file; return the seconds until it is worth looking into, 0 for now.
 
@@ -79,18 +89,20 @@ class SettleTracker:
         mtime, ctime). An empty file never is, because most writers create the name first and the content later.
 
         Args:
+            least_s: It must look the same for at least so long, whatever speaks for it.
             moved_in: It was renamed to this name since the last look.
             closed: A writer closed it since the last look.
+            may_be_empty: An empty file is worth it like any other.
         """
         fingerprint = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         seen = self._seen.get(path)
         is_new = seen is None or seen.fingerprint != fingerprint
         if seen is None or is_new:
-            seen = self._seen[path] = _Seen(fingerprint, now_s, now_s + self.windows.confirm_s)
+            seen = self._seen[path] = _Seen(fingerprint, now_s, now_s + max(self.windows.confirm_s, least_s))
         seen.is_moved_in = seen.is_moved_in or moved_in
         if closed and seen.times:
             seen.next_s = min(seen.next_s, now_s)
-        if stat.st_size == 0:
+        if stat.st_size == 0 and not may_be_empty:
             seen.reason = "empty"
             if now_s >= seen.next_s:
                 self._put_off(seen, now_s)

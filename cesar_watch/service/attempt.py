@@ -25,7 +25,7 @@ from cesar_watch.core.errors import (
     folder_fault,
 )
 from cesar_watch.core.humanize import duration, size
-from cesar_watch.core.job import Event, Failure, FileIdentity, Job, Request, State
+from cesar_watch.core.job import Event, FileIdentity, Job, Request, State
 from cesar_watch.core.mounts import is_remote
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.intake.probe import Short
@@ -87,10 +87,11 @@ class Attempt:
         self._stop = stop
         self._beat = beat
         self._going_on = going_on
-        self._timeout_s = house.settings.engine.timeout_s
+        self._timeout_s = job.options["engine"].get("timeout_s", house.settings.engine.timeout_s)
         started_s = house.clock.monotonic_s()
         usual_rtf = house.ledger.usual_rtf(job.options["engine"].get("model", ""))
-        self._pace = Pace(started_s, house.settings.output.sidecar_every_s, usual_rtf)
+        sidecar_every_s = job.options["output"].get("sidecar_every_s", house.settings.output.sidecar_every_s)
+        self._pace = Pace(started_s, sidecar_every_s, usual_rtf)
         self._started_s = started_s
         self._heartbeat_s = started_s
         self._sidecar_is_stale = False
@@ -281,17 +282,13 @@ class Attempt:
             if is_taken_over(self._house, self._job):
                 raise LeaseLost("Another instance took the job over; this attempt ends without a trace.")
         job = self._fresh()
+        fault = retrying.as_own_fault(job, fault)
         if fault.kind is Kind.SYSTEMIC:
             # An ending that has begun is finished by recovery: its recording may have moved already.
             if job.state is State.PROCESSING and job.moving_to is None and job.duplicate_of is None:
                 retrying.release(self._house, job, fault.reason)
             raise fault
-        failure = Failure(fault.reason, str(fault))
-        if isinstance(fault, Unfinished):
-            return retrying.wait_for_writer(self._house, job, failure)
-        if fault.kind is Kind.PERMANENT:
-            return endings.give_up(self._house, job, failure)
-        return retrying.try_later(self._house, job, failure)
+        return retrying.fail_attempt(self._house, job, fault)
 
 
 def _seen(source: Path) -> FileIdentity:

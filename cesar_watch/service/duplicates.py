@@ -1,6 +1,7 @@
 """Is it new? A recording is not when another job of this instance has the same content and the same settings.
 
-The content is known by its SHA-256, taken before anything is decoded; the settings are all that shapes the outputs.
+The content is known by its SHA-256, taken before anything is decoded; the settings are all that shapes the outputs, and
+those that profiles and settings files chose for it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
+from cesar_watch.core.config import MACHINE_KEYS
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.spool import Spool
 from cesar_watch.service.house import House
@@ -50,7 +53,13 @@ def pointers(twin: Job, subfolder: bytes) -> dict[str, str]:
 
 
 def _has_same_settings(one: Job, other: Job) -> bool:
-    return all(one.options.get(section) == other.options.get(section) for section in ("engine", "output"))
+    return _shaping(one) == _shaping(other)
+
+
+def _shaping(job: Job) -> tuple[dict[str, Any], Any]:
+    """Return what of a job's options shapes its outputs; an override may have put more among them."""
+    engine, output = job.options.get("engine", {}), job.options.get("output", {})
+    return {key: value for key, value in engine.items() if key not in MACHINE_KEYS}, output.get("formats")
 
 
 def _is_whole(spool: Spool, twin: Job) -> bool:

@@ -6,8 +6,8 @@ Every ending is the same six steps, each durable before the next, each repeatabl
 2. outputs appear in the outbox (completed), or the reason file beside the resting place (failed); a duplicate
    needs none of its own;
 3. the sidecar gets its final state: for clients it is the commit marker;
-4. the recording moves to its resting place, never replacing anything; a copy whose source is still in the inbox, which
-   is then the resting place, is removed (`service/sources.py`);
+4. the recording moves to its resting place, never replacing anything, and its settings file follows; a copy whose
+   source is still in the inbox, which is then the resting place, is removed (`service/sources.py`);
 5. state and notices are committed together;
 6. the job's folder, by now only a checkpoint, is removed.
 """
@@ -19,7 +19,7 @@ import dataclasses
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,13 @@ from cesar_watch.core.errors import NameTaken, UsageError
 from cesar_watch.core.humanize import count, duration
 from cesar_watch.core.job import NO_DUPLICATE, TERMINAL, Event, Failure, Job, State, advance
 from cesar_watch.core.notice import Notice
-from cesar_watch.core.spool import Spool
+from cesar_watch.core.spool import Spool, settings_path
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.delivery.notices import notices_for
 from cesar_watch.delivery.publish import publish
 from cesar_watch.delivery.reason_file import reason_path, remove_reason, write_reason
 from cesar_watch.delivery.sidecar import write_sidecar
+from cesar_watch.intake.overrides import resolve
 from cesar_watch.service.announce import announce, rebase, withdraw
 from cesar_watch.service.duplicates import pointers
 from cesar_watch.service.house import House
@@ -102,19 +103,25 @@ def rest_as_duplicate(house: House, job: Job) -> Job:
 def requeue(house: House, job: Job) -> Job:
     """Queue a failed or cancelled job again, with all its attempts; what its checkpoint holds is gone.
 
-    A duplicate too: what a person asks for is transcribed, whatever there is already.
+    A duplicate too: what a person asks for is transcribed, whatever there is already. Its options are resolved anew:
+    what was mended since, in the settings or in its settings file, counts.
 
     Raises:
         UsageError: Its recording is no longer where it was put. Nothing was changed.
+        AttemptError: A settings file can't be read. Nothing was changed.
     """
     advance(job.state, Event.REQUEUED)
     spool, ledger = house.spool, house.ledger
     resting = spool.absolute(job.source)
     target = spool.job_dir(job.job_id) / os.fsdecode(job.name)
     copied: dict[str, Any] = {}
+    resolved = None
+    if spool.holds(resting):
+        # Before anything moves, since a settings file may not be readable.
+        resolved = resolve(house.settings, spool.inbox, job.subfolder, job.name, resting)
     if is_source(job.source):
         copied = {"identity": copy_again(house, job, target)}
-    elif spool.holds(resting):
+    elif resolved is not None:
         make_dirs(target.parent, below=spool.processing)
         job = ledger.update(job, house.clock.now(), moving_to=spool.relative(target))
         spool.move(resting, target)
@@ -125,27 +132,31 @@ def requeue(house: House, job: Job) -> Job:
         )
     else:
         finish_move(resting, target)
+    if not copied:
+        spool.carry_settings(resting, target)
+    resolved = resolved or resolve(house.settings, spool.inbox, job.subfolder, job.name, target)
+    if job.state is not State.DUPLICATE and not copied:  # those have none: a file of that name is somebody's
+        # Before the commit: should the job fail again, an old reason would take the name of the new one.
+        remove_reason(resting)
     done = ledger.apply(
         job,
         Event.REQUEUED,
         house.clock.now(),
+        options={**resolved.options, "on_duplicate": "transcribe", "claim": "copy" if job.is_copied else "move"},
         source=spool.relative(target),
         moving_to=None,
         lease=None,
         attempts=0,
         interruptions=0,
         not_before_at=None,
-        error=None,
+        error=resolved.fault,
         message="",
         progress=0.0,
         completed_at=None,
         request=None,
-        options={**job.options, "on_duplicate": "transcribe"},
         **copied,
         **NO_DUPLICATE,
     )
-    if job.state is not State.DUPLICATE and not copied:  # those have none: a file of that name is somebody's
-        remove_reason(resting)
     return announce(house, done)
 
 
@@ -171,6 +182,8 @@ def delete(house: House, job: Job, *, recording: bool) -> None:
         source = house.spool.absolute(job.source)
         if job.state is not State.DUPLICATE:
             remove_reason(source)
+        if job.has_settings_file:
+            settings_path(source).unlink(missing_ok=True)
         source.unlink(missing_ok=True)
         if source.parent.is_dir():
             sync_dir(source.parent)
@@ -215,6 +228,7 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
             _write_final_sidecar(house, final)
             if is_to_move:
                 _move(spool, source, target)
+                spool.carry_settings(source, target)
             if not is_source(final.source) or remove_copy(house, job, source):
                 break
         except FileExistsError:
@@ -247,7 +261,10 @@ def _resting_place(house: House, job: Job, room: str) -> tuple[Job, Path]:
         return job, source
     if kept := resting_source(house, job):
         return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(kept)), kept
-    target = spool.resting_place(room, job, companion=reason_path if room == "failed" else None)
+    companions: list[Callable[[Path], Path]] = [reason_path] if room == "failed" else []
+    if os.path.lexists(settings_path(source)):
+        companions.append(settings_path)
+    target = spool.resting_place(room, job, companions=companions)
     return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(target)), target
 
 
@@ -292,6 +309,17 @@ def _summary(job: Job, transcript: Transcript) -> str:
     words = count(len(transcript.text.split()), "word")
     took = "" if job.rtf is None else f" in {duration(job.rtf * transcript.duration_s)}"
     return f"Transcribed {duration(transcript.duration_s)}{took}: {words}.{partial}"
+
+
+def clear_job_dir(house: House, job_id: str) -> None:
+    """Remove the folder of a job that ended; a settings file that a lost ledger forgot goes to its recording first."""
+    folder = house.spool.job_dir(job_id)
+    with contextlib.suppress(UsageError, OSError):
+        job = house.ledger.get(job_id)
+        resting = house.spool.absolute(job.source)
+        if job.state in TERMINAL and not is_source(job.source) and os.path.lexists(resting):
+            house.spool.carry_settings(folder / os.fsdecode(job.name), resting)
+    remove_job_dir(folder)
 
 
 def remove_job_dir(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from cesar_watch.core.durable import TEMPORARY_PREFIX
 from cesar_watch.core.humanize import count
 from cesar_watch.core.sign_of_life import Life, look
-from cesar_watch.core.spool import Spool
+from cesar_watch.core.spool import SETTINGS_ENDING, Spool
 
 SILENT_S = 300.0
 """A sign that is older, by the clock of this host, is worth telling a person of. To adopt takes a better proof."""
@@ -77,7 +77,10 @@ def folders_with_recordings(spool: Spool, instance: str) -> list[Path]:
 def _has_recording(folder: Path) -> bool:
     with os.scandir(folder) as entries:
         return any(
-            entry.is_file(follow_symlinks=False) and not entry.name.startswith(TEMPORARY_PREFIX) for entry in entries
+            entry.is_file(follow_symlinks=False)
+            and not entry.name.startswith(TEMPORARY_PREFIX)
+            and not entry.name.casefold().endswith(SETTINGS_ENDING)
+            for entry in entries
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -9,7 +10,6 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeGuard
 
 from cesar_watch.core.durable import make_dirs
 from cesar_watch.core.errors import AttemptError, Unfinished
@@ -18,6 +18,9 @@ from cesar_watch.core.mounts import Mounts
 from cesar_watch.intake.claim import claim
 from cesar_watch.intake.copying import Poll, claim_copy
 from cesar_watch.intake.lookout import Lookout
+from cesar_watch.intake.overrides import resolve, settings_files
+from cesar_watch.intake.probe import UNKNOWN
+from cesar_watch.intake.rules import suspect
 from cesar_watch.intake.scan import Candidate, Rejected
 from cesar_watch.intake.settle import SETTLING, SettleTracker, Windows
 from cesar_watch.intake.watch import Watcher
@@ -29,6 +32,7 @@ from cesar_watch.service.sources import Sources
 
 log = logging.getLogger(__name__)
 
+_NOT_WORTH_A_LINE = ("ignored_name", "our_own", "settings_file")
 SHORTEST_TURN_S = 0.2
 """A file that keeps changing costs one look at the inbox in this time."""
 
@@ -61,6 +65,7 @@ class Intake:
         self._sources = Sources(house, poll)
         self._claim = functools.partial(claim_copy, poll=poll) if house.spool.is_inbox_foreign else claim
         self._tracker = SettleTracker(Windows.of(house.settings.spool, is_remote=False))
+        self._settings_tracker = SettleTracker(self._tracker.windows)
         self._lookout = Lookout(house.spool.inbox, watcher or Watcher(wake), house.clock.monotonic_s, mounts)
         self._told: set[Path] = set()
         self._interrupted = False
@@ -91,25 +96,52 @@ class Intake:
             recovery.recover_claims(house)
         self._sources.look()
         spool = house.settings.spool
-        looks, told = [], set()
+        looks, others, told = [], list[Rejected](), set()
         for found in self._lookout.look(spool, now_s):
-            if self._is_candidate(found) and not self._sources.knows(found):
+            if isinstance(found, Rejected):
+                others.append(found)
+                self._tell_of(found)
+            elif not self._sources.knows(found):
                 looks.append(found)
             if found.path in self._told:
                 told.add(found.path)
         self._told = told
         self._tracker.forget_all_but([found.path for found in looks])
+        held_s = self._settings_files(others, now_s)
         hints = self._lookout.hints
         waits = [self._lookout.next_s(spool, now_s)]
         for found in looks:
             self._tracker.windows = Windows.of(spool, is_remote=found.is_remote)
-            moved_in, closed = found.path in hints.moved_in, found.path in hints.closed
-            wait_s = self._tracker.look(found.path, found.stat, now_s, moved_in=moved_in, closed=closed)
+            wait_s = self._tracker.look(
+                found.path,
+                found.stat,
+                now_s,
+                least_s=spool.quiet_suspect_s if suspect(found.path.name, spool) else 0.0,
+                moved_in=found.path in hints.moved_in,
+                closed=found.path in hints.closed,
+            )
+            if held_s:
+                files = settings_files(house.spool.inbox, found.subfolder, found.path)
+                wait_s = max(wait_s, *(held_s.get(path, 0.0) for path in files))
             waits.append(wait_s or self._try(found, now_s))
         reasons = self._tracker.reasons()
         self.settling = reasons.pop(SETTLING, 0)
         self.parked = dict(sorted(reasons.items()))
         return max(SHORTEST_TURN_S, min(waits))
+
+    def _settings_files(self, others: list[Rejected], now_s: float) -> dict[Path, float]:
+        """Return how long each settings file must still stay unchanged: what it is for waits for it."""
+        tracker, held_s = self._settings_tracker, {}
+        for found in others:
+            if found.rejection.reason == "settings_file":
+                tracker.windows = Windows.of(self._house.settings.spool, is_remote=found.is_remote)
+                moved_in = found.path in self._lookout.hints.moved_in
+                with contextlib.suppress(FileNotFoundError):
+                    stat = os.lstat(found.path)
+                    wait_s = tracker.look(found.path, stat, now_s, moved_in=moved_in, may_be_empty=True)
+                    held_s[found.path] = wait_s or tracker.weigh(found.path, UNKNOWN, now_s)
+        tracker.forget_all_but(held_s)
+        return held_s
 
     def _try(self, candidate: Candidate, now_s: float) -> float:
         """Look into a recording that has not changed for a while, and claim it if it is whole.
@@ -150,15 +182,17 @@ class Intake:
             AttemptError: It has to wait.
         """
         house = self._house
-        options = house.settings.job_options()
-        bases = free_bases(house.spool, candidate.name, candidate.subfolder, options["output"]["formats"])
+        inbox = house.spool.inbox
+        resolved = resolve(house.settings, inbox, candidate.subfolder, candidate.name, candidate.path)
+        formats = resolved.options["output"]["formats"]
         self._see_output_dir(candidate)
         job = self._claim(
             candidate,
             house.spool,
             house.ledger,
-            options=options,
-            bases=bases,
+            options=resolved.options,
+            fault=resolved.fault,
+            bases=free_bases(house.spool, candidate.name, candidate.subfolder, formats),
             announce=lambda job: announce(house, job),
             now=house.clock.now(),
         )
@@ -184,17 +218,14 @@ class Intake:
                 reason="outbox_blocked",
             ) from None
 
-    def _is_candidate(self, found: Candidate | Rejected) -> TypeGuard[Candidate]:
-        """Tell candidates from files that stay in the inbox, which are told of once each."""
-        if isinstance(found, Candidate):
-            return True
+    def _tell_of(self, found: Rejected) -> None:
+        """Tell of a file that stays in the inbox, once."""
         if found.by_name or found.path not in self._told:
             if not found.by_name:
                 self._told.add(found.path)
             # Temporary names of sync tools come and go by the hundred; nobody wants to read of them.
-            level = logging.DEBUG if found.rejection.reason in ("ignored_name", "our_own") else logging.INFO
+            level = logging.DEBUG if found.rejection.reason in _NOT_WORTH_A_LINE else logging.INFO
             log.log(level, "%s stays in the inbox: %s", _shown(found.path), found.rejection.message)
-        return False
 
     def close(self) -> None:
         """Stop watching."""

@@ -51,6 +51,8 @@ def _finish_claim(house: House, job: Job, target: Path) -> None:
     """
     sync_file(target)
     finish_move(house.spool.absolute(job.source), target)
+    if job.has_settings_file:
+        house.spool.carry_settings(house.spool.absolute(job.source), target)
     claimed: dict[str, Any] = {
         "source": job.moving_to,
         "moving_to": None,
@@ -123,6 +125,6 @@ def sweep_leftovers(house: House) -> None:
         if name.startswith(TEMPORARY_PREFIX) and (processing / name).is_file():
             (processing / name).unlink()
         else:
-            endings.remove_job_dir(processing / name)
+            endings.clear_job_dir(house, name)
     for temporary in house.settings.state_dir.glob(f"{TEMPORARY_PREFIX}*"):
         temporary.unlink()

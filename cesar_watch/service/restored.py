@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import TEMPORARY_PREFIX
+from cesar_watch.core.errors import AttemptError
 from cesar_watch.core.job import NO_DUPLICATE, TERMINAL, Failure, FileIdentity, Job, Request, State
+from cesar_watch.core.spool import SETTINGS_ENDING
+from cesar_watch.intake.overrides import Resolved, resolve
 from cesar_watch.service.house import House
 from cesar_watch.service.told import Sidecar
 
@@ -35,7 +38,9 @@ def find_recording(folder: Path, sidecar: Sidecar | None) -> Path | None:
         names = sorted(
             os.fsencode(entry.name)
             for entry in entries
-            if not entry.name.startswith(TEMPORARY_PREFIX) and entry.is_file(follow_symlinks=False)
+            if not entry.name.startswith(TEMPORARY_PREFIX)
+            and not entry.name.casefold().endswith(SETTINGS_ENDING)
+            and entry.is_file(follow_symlinks=False)
         )
     if not names:
         return None
@@ -103,10 +108,16 @@ def _told(sidecar: Sidecar) -> dict[str, Any]:
 
 def _untold(house: House, recording: Path) -> dict[str, Any]:
     now = house.clock.now()
+    try:
+        name = os.fsencode(recording.name)
+        resolved = resolve(house.settings, house.spool.inbox, b"", name, recording)
+    except AttemptError:  # a settings file that can't be read is no reason not to start
+        resolved = Resolved(house.settings.job_options())
     return _BLANK | {
         "state": State.PENDING,
         "name": os.fsencode(recording.name),
-        "options": house.settings.job_options(),
+        "options": resolved.options,
+        "error": resolved.fault,
         "created_at": now,
         "updated_at": now,
     }

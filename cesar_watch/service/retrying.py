@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from cesar_watch.core.backoff import backoff_s
+from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError, RecordingError, Unfinished
 from cesar_watch.core.humanize import count, duration
 from cesar_watch.core.job import Event, Failure, Job, State
 from cesar_watch.service import endings
@@ -18,6 +19,11 @@ from cesar_watch.service.announce import announce
 from cesar_watch.service.house import House
 
 log = logging.getLogger(__name__)
+
+MODEL_KEYS = {"model", "device", "compute_type", "threads"}
+"""Options that choose the engine; an override may choose them too."""
+_MAY_PASS = {"model_unreachable", "engine_not_started"}
+"""What goes wrong with a model and may be over at the next attempt."""
 
 POISON_FACTOR = 10
 """How many times `retry.max_attempts` the service may die over one recording before it is given up."""
@@ -82,6 +88,26 @@ def wait_for_writer(house: House, job: Job, failure: Failure) -> Job:
         error=failure,
         message=failure.message,
     )
+
+
+def fail_attempt(house: House, job: Job, fault: CesarError) -> Job:
+    """End a leased job's attempt by what its error means for the recording; it is not a systemic one."""
+    failure = Failure(fault.reason, str(fault))
+    if isinstance(fault, Unfinished):
+        return wait_for_writer(house, job, failure)
+    return endings.give_up(house, job, failure) if fault.kind is Kind.PERMANENT else try_later(house, job, failure)
+
+
+def as_own_fault(job: Job, fault: CesarError) -> CesarError:
+    """Return a model's error as the recording's own where an override chose the model, or how it runs.
+
+    What somebody wished for one recording must not stop all others.
+    """
+    origin = job.chosen_by(MODEL_KEYS)
+    if origin is None or not isinstance(fault, ModelError):
+        return fault
+    kind = AttemptError if fault.reason in _MAY_PASS else RecordingError
+    return kind(f"{fault} It was asked for by {origin}.", reason=fault.reason)
 
 
 def interrupted(house: House, job: Job) -> Job:

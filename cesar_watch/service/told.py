@@ -77,9 +77,18 @@ class _Output(_Fields):
     formats: list[Format]
 
 
+class _Layer(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["profile", "folder", "recording"]
+    origin: str = Field(alias="from")
+    chosen: dict[str, Any] = Field(alias="set")
+
+
 class _Options(_Fields):
     engine: _Engine
     output: _Output
+    overrides: list[_Layer] = []
 
 
 def _usable_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable
+from functools import partial
 
 from cesar_watch.core.config import EngineSettings
-from cesar_watch.core.errors import CesarError, LeaseLost
+from cesar_watch.core.errors import BadOverride, CesarError, LeaseLost, ModelError
 from cesar_watch.core.job import Job, State
-from cesar_watch.service import recovery
+from cesar_watch.service import endings, recovery, retrying
 from cesar_watch.service.attempt import Attempt, Stop
 from cesar_watch.service.house import House
 from cesar_watch.service.requests import carry_out_requests
@@ -89,14 +90,18 @@ class Worker:
             if self._engine is not None:
                 self._engine.unload_if_idle(now_s)
             return IDLE_S
-        # Before the lease, since a missing model is nobody's attempt.
-        self._engine_for(due)
+        if due.error is not None and due.error.reason == BadOverride.reason:
+            self._carry_out(due, partial(endings.give_up, house, due, due.error))
+            return 0.0
+        if due.chosen_by(retrying.MODEL_KEYS) is None:
+            # Before the lease, since a missing model is nobody's attempt.
+            self._engine_for(due)
         # Before the lease, since an error may come behind its commit.
         self._interrupted = True
         lease = f"{house.spool.instance}:{secrets.token_hex(4)}"
         job = house.ledger.lease_next(lease, house.clock.now(), longest_wait_s)
         if job is not None:
-            self._work(job)
+            self._carry_out(job, partial(self._attempt, job))
         self._interrupted = False
         return 0.0
 
@@ -113,11 +118,10 @@ class Worker:
         recovery.recover_attempts(self._house, died=False)
         self._interrupted = False
 
-    def _work(self, job: Job) -> None:
+    def _carry_out(self, job: Job, do: Callable[[], Job]) -> None:
+        """Do something that may end a job, unless somebody else has it by now."""
         try:
-            engine = self._engine_for(job)
-            attempt = Attempt(self._house, engine, job, stop=self._stop, beat=self._beat, going_on=self._going_on)
-            done = attempt.run()
+            done = do()
         except LeaseLost as fault:
             log.warning("%s: %s", job.display_name, fault)
             forget_taken_over(self._house)
@@ -126,10 +130,20 @@ class Worker:
             self.failed += done.state is State.FAILED
             self._finished()
 
+    def _attempt(self, job: Job) -> Job:
+        try:
+            engine = self._engine_for(job)
+        except ModelError as fault:
+            own = retrying.as_own_fault(job, fault)
+            if own is fault:
+                raise
+            return retrying.fail_attempt(self._house, job, own)
+        return Attempt(self._house, engine, job, stop=self._stop, beat=self._beat, going_on=self._going_on).run()
+
     def _engine_for(self, job: Job) -> Engine:
         """Return the engine with the job's model, in place of one with another model."""
-        model = job.options["engine"].get("model", self._house.settings.engine.model)
-        settings = self._house.settings.engine.model_copy(update={"model": model})
+        chosen = {key: value for key, value in job.options["engine"].items() if key in retrying.MODEL_KEYS}
+        settings = self._house.settings.engine.model_copy(update=chosen)
         if self._engine is None or settings != self._engine_settings:
             self.close()
             self._engine = self._maker(settings)

@@ -16,6 +16,7 @@ from cesar_watch.verify.terms import (
     PROCESSING,
     RESTING_ROOM,
     ROOMS,
+    SETTINGS_ENDING,
     SIGN,
     TEMPORARY,
     UNFINISHED,
@@ -126,7 +127,7 @@ def _job_folder(book: Book, folders: Folders, path: bytes, *, running: bool) -> 
     if entry is None and others and job_id not in book.rows:
         yield Finding("folder_unknown", path, job_id)
     elif entry is not None:
-        known = {entry.source, entry.moving_to}
+        known = {entry.source, entry.moving_to, entry.source + SETTINGS_ENDING}
         foreign = [name for name in others if os.path.join(path, name) not in known]
         yield from (Finding("file_foreign", os.path.join(path, name), job_id) for name in foreign)
     is_live = entry is not None and entry.state not in RESTING_ROOM

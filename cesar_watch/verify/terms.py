@@ -12,6 +12,7 @@ PROBE = b".cesar-probe-"
 CHECKPOINT = b".cesar-checkpoint.jsonl"
 SIGN = b".cesar-alive"
 REASON_ENDING = b".reason.txt"
+SETTINGS_ENDING = b".toml"
 SIDECAR_ENDING = b".status.json"
 NAME_BYTES = 255
 

@@ -129,7 +129,7 @@ def test_config_show_prints_settings_in_force_as_toml_and_json(spool: Path) -> N
 
 def test_config_schema_is_a_json_schema(tmp_path: Path) -> None:
     schema = json.loads(command("config", "schema", cwd=tmp_path).stdout)
-    assert set(schema["properties"]) == {"spool", "engine", "output", "retry", "notify"}
+    assert set(schema["properties"]) == {"spool", "engine", "output", "retry", "notify", "profile"}
 
 
 def test_version_is_printed(tmp_path: Path) -> None:

@@ -48,3 +48,21 @@ def test_drain_goes_through_more_than_is_copied_at_once_and_finds_nothing_the_se
     asked = command("delete", job["job_id"], "--recording", "--yes", cwd=library.parent)
     assert asked.returncode == 0
     assert sorted(library.iterdir()) == before
+
+
+def test_why_tells_of_a_source_before_and_after_it_was_taken(library: Path) -> None:
+    drop("numbers.wav", library, "talk.wav")
+    path = library / "talk.wav"
+    (library / "talk.wav.toml").write_text("beam_size = 3")
+    for asked in (str(path), "talk.wav"):
+        answer = _told(library, "why", "--json", asked)
+        assert answer["verdict"] == "waiting"
+        assert answer["options"]["beam_size"] == {"value": 3, "from": "talk.wav.toml"}
+    _told(library, "drain")
+    for asked in (str(path), "talk.wav", str(library.parent / "spool/outbox/talk.txt")):
+        answer = _told(library, "why", "--json", asked)
+        assert (answer["verdict"], answer["reason"]) == ("job", "completed")
+    path.rename(library / "moved.wav")
+    _told(library, "drain")
+    answer = _told(library, "why", "--json", str(library / "moved.wav"))
+    assert (answer["verdict"], answer["reason"]) == ("ignored", "taken")

@@ -151,6 +151,61 @@ def test_same_content_with_other_settings_is_transcribed(tmp_path: Path, changed
         assert _states(rig) == {"talk.mp3": State.COMPLETED, "copy.mp3": State.COMPLETED}
 
 
+def test_settings_that_files_chose_decide_whether_a_recording_is_new(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3.toml", b'language = "de"')
+        _transcribe(rig, "talk.mp3")
+        _transcribe(rig, "plain.mp3")
+        rig.drop("copy.mp3.toml", b'language = "de"\n')
+        _transcribe(rig, "copy.mp3")
+        assert _states(rig) == {
+            "talk.mp3": State.COMPLETED,
+            "plain.mp3": State.COMPLETED,
+            "copy.mp3": State.DUPLICATE,
+        }
+        assert _job(rig, "copy.mp3").duplicate_of == _job(rig, "talk.mp3").job_id
+
+
+def test_settings_that_a_profile_chose_are_the_same_as_those_of_a_file(tmp_path: Path) -> None:
+    profile = [{"match": "talk.*", "language": "de"}]
+    with open_rig(tmp_path, FakeEngine(), profile=profile) as rig:
+        _transcribe(rig, "talk.mp3")
+        rig.drop("copy.mp3.toml", b'language = "de"')
+        _transcribe(rig, "copy.mp3")
+        assert _job(rig, "copy.mp3").state is State.DUPLICATE
+
+
+def test_settings_file_that_shapes_no_output_makes_no_recording_new(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _transcribe(rig, "talk.mp3")
+        rig.drop("copy.mp3.toml", b"threads = 2\ntimeout_s = 99\nsidecar_every_s = 9\n")
+        _transcribe(rig, "copy.mp3")
+        assert _job(rig, "copy.mp3").state is State.DUPLICATE
+
+
+def test_settings_file_goes_to_duplicates_with_its_recording_and_back_at_a_retry(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _transcribe(rig, "talk.mp3")
+        rig.drop("copy.mp3.toml", b"")
+        _transcribe(rig, "copy.mp3")
+        assert {"duplicates/copy.mp3", "duplicates/copy.mp3.toml"} <= set(rig.files())
+        (tmp_path / "duplicates/copy.mp3.toml").write_text('language = "de"')
+        _ask(rig, "copy.mp3", Request.RETRY)
+        assert {"archive/copy.mp3", "archive/copy.mp3.toml"} <= set(rig.files())
+        assert _job(rig, "copy.mp3").options["engine"]["language"] == "de"
+        assert _job(rig, "copy.mp3").state is State.COMPLETED
+
+
+def test_deleting_a_duplicate_with_its_recording_takes_its_settings_file_too(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _transcribe(rig, "talk.mp3")
+        before = rig.files()
+        rig.drop("copy.mp3.toml", b"")
+        _transcribe(rig, "copy.mp3")
+        _ask(rig, "copy.mp3", Request.DELETE_RECORDING)
+        assert rig.files() == before
+
+
 def test_setting_of_the_machine_makes_no_recording_new(tmp_path: Path) -> None:
     with open_rig(tmp_path, FakeEngine()) as rig:
         _transcribe(rig, "talk.mp3")

@@ -18,6 +18,7 @@ import pytest
 from cesar_watch.core.errors import AttemptError, RecordingError, SpoolError
 from cesar_watch.core.job import Job, Request, State
 from cesar_watch.intake.copying import claim_copy
+from cesar_watch.intake.overrides import resolve
 from cesar_watch.intake.scan import Candidate, scan
 from cesar_watch.service.intake import Intake
 from cesar_watch.service.recovery import recover
@@ -215,6 +216,40 @@ def test_retry_is_refused_when_the_source_is_not_what_it_was(copying: RigMaker, 
         assert _jobs(rig) == [("talk.mp3", State.FAILED)]
         assert rig.only_job().request is None
         assert _findings(rig) == []
+
+
+def test_settings_file_is_obeyed_and_stays_with_the_source(copying: RigMaker, library: Path, tmp_path: Path) -> None:
+    _put(library, "a/talk.mp3.toml", b'language = "de"')
+    _put(library, "a/.cesar.toml", b"beam_size = 3")
+    _put(library, "a/talk.mp3")
+    before = _state_of(library)
+    with copying() as rig:
+        _look(rig)
+        engine = rig.only_job().options["engine"]
+        assert (engine["language"], engine["beam_size"]) == ("de", 3)
+        assert rig.only_job().state is State.COMPLETED
+        assert not list((tmp_path / "spool").rglob("*.toml"))
+    assert _state_of(library) == before
+
+
+def test_settings_file_that_is_wrong_fails_and_is_mended_where_it_is(copying: RigMaker, library: Path) -> None:
+    _put(library, "talk.mp3")
+    _put(library, "talk.mp3.toml", b"beam = 3")
+    with copying() as rig:
+        _look(rig)
+        job = rig.only_job()
+        assert job.state is State.FAILED
+        assert job.error is not None
+        assert job.error.reason == "bad_override"
+        (library / "talk.mp3.toml").write_text("beam_size = 3")
+        rig.house.ledger.ask(job, Request.RETRY)
+        rig.work()
+        job = rig.only_job()
+        assert (job.state, job.options["engine"]["beam_size"], job.is_copied) == (State.COMPLETED, 3, True)
+        assert (library / "talk.mp3.toml").read_text() == "beam_size = 3"
+        rig.house.ledger.ask(job, Request.DELETE_RECORDING)
+        rig.work()
+        assert sorted(path.name for path in library.iterdir()) == ["talk.mp3", "talk.mp3.toml"]
 
 
 # --- nothing twice ------------------------------------------------------------------------------
@@ -444,6 +479,8 @@ def test_claim_that_was_broken_off_behind_its_copy_is_finished(copying: RigMaker
     with copying() as rig:
         (found,) = scan(library, rig.house.settings.spool)
         assert isinstance(found, Candidate)
+        _put(library, "talk.mp3.toml", b'language = "de"')
+        before = _state_of(library)
 
         def die(_: Job) -> Job:
             raise _Killed
@@ -453,7 +490,7 @@ def test_claim_that_was_broken_off_behind_its_copy_is_finished(copying: RigMaker
                 found,
                 rig.house.spool,
                 rig.house.ledger,
-                options=rig.house.settings.job_options(),
+                options=resolve(rig.house.settings, library, b"", found.name, found.path).options,
                 bases=[("talk", "talk")],
                 announce=die,
                 now=rig.house.clock.now(),
@@ -464,7 +501,9 @@ def test_claim_that_was_broken_off_behind_its_copy_is_finished(copying: RigMaker
         _look(rig)
         _look(rig)
         assert _jobs(rig) == [("talk.mp3", State.COMPLETED)]
+        assert rig.only_job().options["engine"]["language"] == "de"
         assert _findings(rig) == []
+        assert _state_of(library) == before
 
 
 # --- an inbox that is away ----------------------------------------------------------------------

@@ -340,6 +340,27 @@ def test_engine_that_crashes_on_a_recording_that_waited_still_counts_its_own_att
         assert failure_of(rig.only_job()) == "poison"
 
 
+# --- names that temporary files have too ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moved_in", [True, False])
+def test_whole_recording_with_a_name_of_temporary_files_waits_its_long_window(
+    tmp_path: Path, whole: bytes, moved_in: bool
+) -> None:
+    with open_rig(tmp_path, FakeEngine(), spool={"watch_mode": "events", "quiet_suspect_s": 60}) as rig:
+        rig.intake.turn(rig.hand.elapsed_s)
+        if moved_in:
+            (tmp_path / "talk.part").write_bytes(whole)
+            (tmp_path / "talk.part").rename(rig.house.spool.inbox / "talk.f140.wav")
+        else:
+            rig.drop("talk.f140.wav", whole)
+        pass_time(rig, 59)
+        assert states(rig) == []
+        assert rig.intake.settling == 1
+        pass_time(rig, 2)
+        assert states(rig) == [State.PENDING]
+
+
 # --- what events tell -------------------------------------------------------------------------------
 
 

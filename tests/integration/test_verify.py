@@ -131,6 +131,18 @@ def test_deleted_job_is_clean_whether_its_recording_stays_or_not(tmp_path: Path,
     assert _found(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", ["talk.mp3", "bad.mp3"])
+def test_settings_file_beside_a_recording_is_clean_wherever_that_goes(tmp_path: Path, name: str) -> None:
+    with open_rig(tmp_path, _engine()) as rig:
+        rig.drop(f"{name}.toml", b'language = "de"')
+        rig.drop(name, b"sound")
+        rig.claim_all()
+        assert len(list(tmp_path.glob(f"processing/*/*/{name}.toml"))) == 1
+        assert _found(tmp_path) == []
+        rig.work()
+    assert _found(tmp_path) == []
+
+
 def test_retried_job_is_clean_while_it_waits_and_when_it_is_completed(tmp_path: Path) -> None:
     engine = _engine()
     with open_rig(tmp_path, engine) as rig:

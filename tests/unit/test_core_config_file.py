@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from cesar_watch.core.config_file import (
     find_config,
     load_settings,
     merge_overrides,
+    origins,
     parse_override,
     render_toml,
 )
@@ -122,6 +124,45 @@ def test_load_reads_every_channel(tmp_path: Path) -> None:
     text = '[[notify]]\nurl = "json://a"\n[[notify]]\nurl = "json://b"\nevents = ["failed"]\n'
 
     assert [channel.url for channel in load_settings(config(tmp_path, text)).notify] == ["json://a", "json://b"]
+
+
+def test_load_reads_every_profile_and_renders_only_what_it_says(tmp_path: Path) -> None:
+    text = '[[profile]]\nmatch = "a/*"\nlanguage = "de"\n[[profile]]\nmatch = "*.wav"\nformats = ["txt"]\n'
+    settings = load_settings(config(tmp_path, text))
+
+    assert [(profile.match, profile.chosen()) for profile in settings.profile] == [
+        ("a/*", {"language": "de"}),
+        ("*.wav", {"formats": ["txt"]}),
+    ]
+    assert load_settings(config(tmp_path, render_toml(settings))).profile == settings.profile
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('match = "*"\nbeam = 3', "profile.0.beam: is not a known setting"),
+        ('language = "de"', "profile.0.match: field required"),
+        ('match = "*"\nisolation = "thread"', "profile.0.isolation: is the whole service's"),
+        ('match = "*"\nbeam_size = 99', "profile.0.beam_size"),
+    ],
+)
+def test_load_of_a_wrong_profile_is_refused_with_its_path(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        load_settings(config(tmp_path, f"[[profile]]\n{text}\n"))
+
+
+def test_load_anchors_the_model_of_a_profile_at_the_file(tmp_path: Path) -> None:
+    text = '[[profile]]\nmatch = "*"\nmodel = "./models/small"\n'
+
+    assert load_settings(config(tmp_path, text)).profile[0].model == str(tmp_path / "models" / "small")
+
+
+def test_origins_tell_file_environment_and_default_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CESAR_WATCH_ENGINE__LANGUAGE", "cs")
+    path = config(tmp_path, "[engine]\nbeam_size = 3\n")
+    found = origins(load_settings(path), path)
+
+    assert (found["beam_size"], found["language"], found["model"]) == ("config.toml", "environment", "default")
 
 
 # --- paths ----------------------------------------------------------------------------------
@@ -251,10 +292,11 @@ def test_example_with_every_comment_of_a_key_taken_off_is_valid(tmp_path: Path) 
     for line in example_toml().splitlines():
         bare = line.removeprefix("# ")
         is_key = bare.split(" = ")[0].isidentifier() and " = " in bare
-        lines.append(bare if is_key or bare == "[[notify]]" else line)
+        lines.append(bare if is_key or bare in ("[[notify]]", "[[profile]]") else line)
     loaded = load_settings(config(tmp_path, "\n".join(lines)))
 
     assert loaded.notify == [NotifySettings(url="ntfy://localhost/recordings")]
+    assert [profile.chosen() for profile in loaded.profile] == [{"language": "de", "formats": ["txt"]}]
 
 
 def test_example_shows_every_key() -> None:

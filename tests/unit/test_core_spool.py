@@ -298,7 +298,9 @@ def test_resting_place_counts_a_dangling_link_as_taken(tmp_path: Path) -> None:
 def test_resting_place_whose_companion_is_taken_is_numbered(tmp_path: Path) -> None:
     spool = make_spool(tmp_path / "spool")
     (spool.root / "failed" / "talk.mp3.reason.txt").touch()
-    place = spool.resting_place("failed", make_job(), companion=lambda path: path.with_name(path.name + ".reason.txt"))
+    place = spool.resting_place(
+        "failed", make_job(), companions=[lambda path: path.with_name(path.name + ".reason.txt")]
+    )
 
     assert place.name == "talk-2.mp3"
 

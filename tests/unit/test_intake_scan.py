@@ -220,6 +220,15 @@ def test_scanner_tells_once_of_what_its_name_rules_out_and_always_of_the_rest(tm
     assert names(scanner) == names(scanner) == ["a.wav", "pipe.wav"]
 
 
+def test_scanner_tells_of_settings_files_in_every_look(tmp_path: Path) -> None:
+    scanner = Scanner(tmp_path)
+    put(tmp_path / ".cesar.toml")
+    put(tmp_path / "a.wav.toml")
+    looks = [[found.path.name for found in scanner.look(FLAT)] for _ in range(3)]
+
+    assert looks == [[".cesar.toml", "a.wav.toml"]] * 3
+
+
 def test_scanner_tells_again_of_what_went_and_came_back(tmp_path: Path) -> None:
     scanner = Scanner(tmp_path)
     put(tmp_path / "notes.txt")
@@ -255,10 +264,10 @@ def test_scanner_sees_a_recording_come_under_its_final_name_beside_its_temporary
 
 def test_scanner_looks_into_a_folder_that_has_the_name_of_a_file_that_was_ruled_out(tmp_path: Path) -> None:
     scanner = Scanner(tmp_path)
-    put(tmp_path / "show.tmp")
+    put(tmp_path / "show.txt")
     names(scanner, DEEP)
-    (tmp_path / "show.tmp").unlink()
-    put(tmp_path / "show.tmp" / "a.wav")
+    (tmp_path / "show.txt").unlink()
+    put(tmp_path / "show.txt" / "a.wav")
 
     assert names(scanner, DEEP) == ["a.wav"]
 

@@ -149,6 +149,31 @@ def test_file_that_was_only_closed_has_no_advantage(tracker: SettleTracker) -> N
     assert tracker.weigh(TALK, UNKNOWN, 101) == 4
 
 
+@pytest.mark.parametrize("hints", [{"moved_in": True}, {"closed": True}, {}])
+def test_file_with_a_longer_window_of_its_own_is_not_looked_into_before_it_is_over(
+    tracker: SettleTracker, hints: dict[str, bool]
+) -> None:
+    looks = [tracker.look(TALK, look(), now_s, least_s=600, **hints) for now_s in range(100, 700, 100)]
+    assert looks == [600, 500, 400, 300, 200, 100]
+    assert tracker.reasons() == {"settling": 1}
+
+    assert tracker.look(TALK, look(), 700, least_s=600, **hints) == 0
+    assert tracker.weigh(TALK, COMPLETE, 700) == 0
+
+
+def test_file_with_a_longer_window_that_changes_begins_it_anew(tracker: SettleTracker) -> None:
+    tracker.look(TALK, look(), 100, least_s=600)
+
+    assert tracker.look(TALK, look(st_size=2000), 650, least_s=600) == 600
+
+
+def test_file_with_a_longer_window_still_waits_for_what_the_other_windows_demand(tracker: SettleTracker) -> None:
+    tracker.look(TALK, look(), 100, least_s=2)
+    tracker.look(TALK, look(), 102, least_s=2)
+
+    assert tracker.weigh(TALK, UNKNOWN, 102) == 3
+
+
 @pytest.mark.parametrize("moved_in", [False, True])
 def test_file_that_is_proven_short_waits_whatever_else_speaks_for_it(tracker: SettleTracker, moved_in: bool) -> None:
     confirmed(tracker, moved_in=moved_in)
@@ -259,6 +284,14 @@ def test_file_that_is_empty_never_settles(tracker: SettleTracker) -> None:
 
     assert all(wait > 0 for wait in waits)
     assert tracker.reasons() == {"empty": 1}
+
+
+def test_file_that_may_be_empty_settles_like_any_other(tracker: SettleTracker) -> None:
+    waits = [tracker.look(TALK, look(st_size=0), now_s, may_be_empty=True) for now_s in (100, 101)]
+
+    assert waits == [1, 0]
+    assert tracker.weigh(TALK, UNKNOWN, 101) == 4
+    assert tracker.weigh(TALK, UNKNOWN, 105) == 0
 
 
 def test_file_that_stays_empty_is_looked_at_less_and_less(tracker: SettleTracker) -> None:
