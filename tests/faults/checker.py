@@ -121,6 +121,8 @@ class Look:
             self._check_inbox_untouched()
         for recording in {one["sha256"]: one for one in self.expected["recordings"]}.values():
             self._check_conserved(recording)
+        for name, sha256 in self.expected["settings"].items():
+            self._check_settings_conserved(name, sha256)
         self._check_outputs_whole()
         self._check_sidecars()
         for row in self.rows.values():
@@ -170,6 +172,16 @@ class Look:
             resting = sum(path.is_relative_to(self.root / room) for path in places)
             if resting > told[status]:
                 self.say(f"{recording['name']!a} is in {room}/ without its final sidecar")
+
+    def _check_settings_conserved(self, name: str, sha256: str) -> None:
+        """A settings file is in one place, until it is deleted with its recording."""
+        places = self._places(sha256)
+        inodes = {(path.stat().st_dev, path.stat().st_ino) for path in places}
+        gone = [one["name"] for one in self.expected["recordings"] if "gone" in one["ends"]]
+        if len(inodes) > 1 or (len(places) > 1 and not self.expected["two_names"]):
+            self.say(f"the settings {name!a} lie in several places: {', '.join(map(self.shown, places))}")
+        if not inodes and name.removesuffix(".toml") not in gone:
+            self.say(f"the settings {name!a} are LOST")
 
     def _check_outputs_whole(self) -> None:
         texts = {recording["text"] for recording in self.expected["recordings"]}
@@ -257,6 +269,8 @@ class Look:
         """What holds when everything ran out."""
         for recording in self.expected["recordings"]:
             self._check_end(recording)
+        for name, sha256 in self.expected["settings"].items():
+            self._check_settings_rest(name, sha256)
         self._check_nothing_left()
         self._check_no_strange_rows()
         self._check_notices()
@@ -295,6 +309,23 @@ class Look:
         """Return how many recordings of this content have a transcript of their own: those that must; at least one."""
         ends = [one["ends"] for one in self.expected["recordings"] if one["sha256"] == sha256]
         return max(1, ends.count(["completed"]))
+
+    def _check_settings_rest(self, name: str, sha256: str) -> None:
+        """The settings of a folder stay; those of a recording lie beside it, and were obeyed."""
+        if name.endswith(".cesar.toml"):
+            if self.files.get(self.root / "inbox" / name) != sha256:
+                self.say(f"the settings {name!a} of a folder did not stay")
+            return
+        rows = [row for row in self.rows.values() if self._dropped_as(row) == name.removesuffix(".toml")]
+        for row in rows:
+            beside = self.root / os.fsdecode(row["source"] + b".toml")
+            if self.files.get(beside) != sha256:
+                self.say(f"the settings {name!a} do not lie beside their recording, at {self.shown(beside)}")
+            options = json.loads(row["options"])
+            if not any(layer["kind"] == "recording" for layer in options.get("overrides", [])):
+                self.say(f"the settings {name!a} were not read for their recording")
+            if row["state"] == "completed" and options["engine"]["beam_size"] != 3:
+                self.say(f"the settings {name!a} were not obeyed")
 
     def _is_transcript(self, path: Path, text: str) -> bool:
         in_the_outbox = path.is_relative_to(self.root / "outbox") and path.suffix == ".txt"
@@ -335,7 +366,8 @@ class Look:
         waiting = {one["name"] for one in self.expected["recordings"] if stays or "waiting" in one["ends"]}
         for path in self.files:
             where = path.relative_to(self.root)
-            if where.parts[0] == "inbox" and str(where.relative_to("inbox")) not in waiting:
+            is_of_folder = where.name == ".cesar.toml"
+            if where.parts[0] == "inbox" and not is_of_folder and str(where.relative_to("inbox")) not in waiting:
                 self.say(f"{self.shown(path)} was left in the inbox")
             if path.name.startswith(".cesar-"):
                 self.say(f"the temporary file {self.shown(path)} was left")

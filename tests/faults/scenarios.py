@@ -85,6 +85,8 @@ class Scenario:
         between: Done to the spool at rest, after `before`.
         act: Lived under faults, after the start; then everything runs out.
         insist: What a person asks for, and asks again until it is done. Part of the act and of the finish.
+        settings: Settings files that are dropped with recordings, by path in the inbox, and their text. One beside a
+            recording must go where that goes, one of a folder must stay.
         keep: Files of strangers, by path under the root, which must stay as they are.
         late: Such files, which appear after `before`.
         later: Such files, which may appear in the act; `Place.occupied` tells whether they did.
@@ -108,6 +110,7 @@ class Scenario:
     between: Callable[[Place], None] | None = None
     act: Callable[[Life], None] = nothing
     insist: Callable[[Life], None] = nothing
+    settings: dict[str, str] = field(default_factory=dict)
     keep: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
@@ -125,6 +128,10 @@ class Scenario:
     def prepare(self, place: Place) -> None:
         """Bring an empty spool to where the act begins."""
         _drop(place, [end for end in self.ends if not end.late])
+        for name, text in self.settings.items():
+            path = place.root / "inbox" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
         _put(place, self.keep)
         if not self.fresh:
             with alive(place, SpeakingEngine(self.interruptions_before), **self.sections) as life:
@@ -173,6 +180,7 @@ class Scenario:
                 }
                 for end in self.ends
             ],
+            "settings": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.settings.items()},
             "keep": {name: hashlib.sha256(content_of(name)).hexdigest() for name in self.keep + self.late},
             "later": {name: hashlib.sha256(content_of(name)).hexdigest() for name in self.later},
             "own_attempts": self.own_attempts,
@@ -454,6 +462,8 @@ def _ledger_garbage(place: Place) -> None:
     (place.state_dir / "ledger.db").write_bytes(b"garbage!" * (size // 8))
 
 
+_RIGHT = "beam_size = 3\n"
+_WRONG = "beam_size = 99\n"
 _LONG = "n" * 251 + ".mp3"
 _COPIED: dict[str, Any] = {"sections": {"spool": {"claim": "copy"}}, "copied": True}
 _THREE = (End("done.mp3"), End("bad.mp3", FAILED), End("talk.mp3"))
@@ -517,6 +527,50 @@ SCENARIOS: tuple[Scenario, ...] = (
         {"bad.mp3": [NOT_MEDIA]},
         keep=("failed/bad.mp3", "failed/bad-2.mp3.reason.txt"),
     ),
+    Scenario(
+        "settings-file", _ends("sub/talk.mp3"), settings={"sub/talk.mp3.toml": _RIGHT, ".cesar.toml": _RIGHT + "#"}
+    ),
+    Scenario(
+        "settings-file-on-a-link-only-mount",
+        _ends("talk.mp3"),
+        settings={"talk.mp3.toml": _RIGHT},
+        act=_link_only,
+        two_names=True,
+    ),
+    Scenario(
+        "settings-file-wrong",
+        (End("bad.mp3", FAILED), End("talk.mp3")),
+        settings={"bad.mp3.toml": _WRONG},
+    ),
+    Scenario(
+        "settings-file-mended",
+        _ends("bad.mp3"),
+        settings={"bad.mp3.toml": _RIGHT},
+        before=_run_out,
+        interruptions_before={"bad.mp3": [NOT_MEDIA]},
+        insist=_retry,
+    ),
+    Scenario(
+        "settings-file-still-wrong",
+        _ends("bad.mp3", states=FAILED),
+        settings={"bad.mp3.toml": _WRONG},
+        before=_run_out,
+        act=_retry,
+    ),
+    Scenario(
+        "settings-file-deleted-with-its-recording",
+        _ends("talk.mp3", states=("gone",)),
+        settings={"talk.mp3.toml": _RIGHT},
+        before=_run_out,
+        insist=_delete(Request.DELETE_RECORDING),
+    ),
+    Scenario(
+        "settings-file-and-archive-name-taken-at-the-last-moment",
+        _ends("talk.mp3"),
+        settings={"talk.mp3.toml": _RIGHT},
+        act=_occupy_at_the_rename("archive"),
+        later=("archive/talk.mp3",),
+    ),
     Scenario("zero-length", (End("talk.mp3"), End("empty.mp3", ("waiting",)))),
     Scenario(
         "cut-short",
@@ -574,6 +628,12 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario("duplicate", (End("talk.mp3"), _COPY), before=_run_out),
     Scenario("duplicate-on-a-taken-name", (End("talk.mp3"), _COPY), before=_run_out, late=("duplicates/later",)),
+    Scenario(
+        "duplicate-with-a-settings-file",
+        (End("talk.mp3"), _COPY),
+        settings={"talk.mp3.toml": _RIGHT, "later/copy.mp3.toml": _RIGHT + "#"},
+        before=_run_out,
+    ),
     Scenario("duplicates-at-once", (End("talk.mp3", EITHER), End("copy.mp3", EITHER, same_as="talk.mp3"))),
     Scenario(
         "duplicate-waits-for-a-passing-trouble",
@@ -611,6 +671,15 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "copied-and-resumed", _ends("talk.mp3"), before=_die_behind_the_first_window, start_counts=True, **_COPIED
+    ),
+    Scenario(
+        "copied-with-a-settings-file",
+        (End("bad.mp3"), End("talk.mp3")),
+        settings={"bad.mp3.toml": _RIGHT, "talk.mp3.toml": _RIGHT + "#"},
+        before=_run_out,
+        interruptions_before={"bad.mp3": [NOT_MEDIA]},
+        insist=_retry,
+        **_COPIED,
     ),
     Scenario("copied-duplicate", (End("talk.mp3"), _COPY), before=_run_out, **_COPIED),
     Scenario(

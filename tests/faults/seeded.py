@@ -295,8 +295,8 @@ def _archived_without_intent() -> None:
         source = job.source_path(house.spool.root)
         if not os.path.lexists(source):
             return job, source
-        companion = reason_file.reason_path if room == "failed" else None
-        return job, house.spool.resting_place(room, job, companion=companion)
+        companions = [reason_file.reason_path] if room == "failed" else []
+        return job, house.spool.resting_place(room, job, companions=companions)
 
     swap(endings._resting_place, resting_place)
 

@@ -52,6 +52,7 @@ class UnhurriedEngine(SpeakingEngine):
 
 
 AS_USUAL: dict[str, Any] = {
+    "settings": {},
     "keep": {},
     "later": {},
     "own_attempts": 0,

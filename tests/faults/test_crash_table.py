@@ -99,6 +99,40 @@ def test_death_after_the_rename_makes_the_job_pending(tmp_path: Path) -> None:
     _finish(tmp_path)
 
 
+@pytest.mark.parametrize("room", ["processing", "archive"])
+def test_death_between_a_recording_and_its_settings_file_lets_that_follow(tmp_path: Path, room: str) -> None:
+    def die(source: Path, target: Path) -> None:
+        if source.suffix == ".toml" and room in target.parts:
+            raise Died
+        rename_noreplace(source, target)
+
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3.toml", b"beam_size = 3")
+        rig.drop("talk.mp3")
+        rig.house.spool = Spool(rig.house.spool.root, rig.house.spool.instance, rig.house.spool.spool_id, rename=die)
+        with pytest.raises(Died):
+            rig.claim_all()
+            rig.work()
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.work()
+        assert (rig.only_job().state, rig.only_job().options["engine"]["beam_size"]) == (State.COMPLETED, 3)
+        assert [name for name in rig.files() if not name.startswith("outbox")] == [
+            "archive/talk.mp3",
+            "archive/talk.mp3.toml",
+        ]
+
+
+def test_death_before_a_wrong_settings_file_failed_its_recording_changes_nothing(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("talk.mp3.toml", b"beam = 3")
+        rig.drop("talk.mp3")
+        rig.claim_all()
+    with open_rig(tmp_path, engine := FakeEngine()) as rig:
+        rig.work()
+        assert rig.only_job().state is State.FAILED
+        assert engine.requests == []
+
+
 def test_ledger_deleted_while_a_job_waits_is_rebuilt_from_its_folder(tmp_path: Path) -> None:
     with open_rig(tmp_path, FakeEngine()) as rig:
         rig.drop("talk.mp3")
