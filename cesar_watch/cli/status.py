@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ from cesar_watch.core.humanize import count
 from cesar_watch.core.instance import is_running
 from cesar_watch.core.job import Job, State
 from cesar_watch.delivery.sidecar import sidecar
-from cesar_watch.intake.scan import Candidate, scan
+from cesar_watch.intake.scan import Candidate, Rejected, scan
 from cesar_watch.service.house import visit_house
 from cesar_watch.service.instances import Left, left_behind
 from cesar_watch.service.sources import Sources
@@ -40,7 +41,7 @@ class Snapshot:
     spool: str
     model: str
     waiting: int
-    ignored: int
+    ignored: dict[str, int]
     parked: dict[str, int]
     counts: dict[str, int]
     current: list[Job]
@@ -107,7 +108,7 @@ def _take_snapshot(settings: Settings) -> Snapshot:
             spool=str(settings.spool.root),
             model=settings.engine.model,
             waiting=sum(isinstance(item, Candidate) for item in found),
-            ignored=sum(not isinstance(item, Candidate) for item in found),
+            ignored=dict(Counter(item.rejection.reason for item in found if isinstance(item, Rejected)).most_common()),
             parked=account.parked if running and account else {},
             counts={
                 **{state.value: counts[state] for state in _COUNTED},
@@ -164,7 +165,7 @@ def render(snapshot: Snapshot, *, with_jobs: bool = True) -> Group:
     if snapshot.parked:
         inbox += f", {sum(snapshot.parked.values())} put off ({by_reason(snapshot.parked)})"
     if snapshot.ignored:
-        inbox += f", {count(snapshot.ignored, 'other file')} left alone"
+        inbox += f", left alone: {by_reason(snapshot.ignored)}"
     order = ("pending", "processing", "completed", "failed", "cancelled", "duplicate")
     dead = snapshot.notices.get("dead", 0)
     facts = [

@@ -30,7 +30,7 @@ def until(at: datetime | None, now: datetime) -> str:
 
 
 def by_reason(counts: Mapping[str, int]) -> str:
-    """Return "2 being written, 1 empty": how many recordings wait for what."""
+    """Return "2 being written, 1 empty": how many files there are for which reason."""
     return ", ".join(f"{number} {reason.replace('_', ' ')}" for reason, number in counts.items())
 
 

@@ -39,6 +39,8 @@ class Rejected:
     is_remote: bool = False
 
 
+_IN_SUBFOLDER = Rejection("in_subfolder", "it is a subfolder; spool.recursive = true looks into those")
+
 Enter = Callable[[Path, bool], None]
 """Is told of each folder right before it is listed, and whether it lies on a network mount."""
 
@@ -101,6 +103,8 @@ class Scanner:
             if entry.is_dir(follow_symlinks=False):
                 if settings.recursive and not reject_folder(entry.name, settings):
                     yield from self._folder(os.path.join(subfolder, entry.name), settings, enter, mounts, real)
+                elif not reject_folder(entry.name, settings):
+                    yield Rejected(Path(entry.path), _IN_SUBFOLDER)
                 continue
             rejection = reject_name(entry.name, settings)
             if rejection:

@@ -103,6 +103,21 @@ def test_status_counts_what_waits_in_the_inbox_by_reason(tmp_path: Path) -> None
     assert (stopped["waiting"], stopped["parked"]) == (3, {})
 
 
+def test_status_counts_what_is_left_alone_by_reason(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    command("init", spool, cwd=tmp_path)
+    assert command("drain", "--config", spool / "config.toml", cwd=tmp_path).returncode == 0
+    for number in range(12):
+        (spool / f"inbox/.talk{number}.mp3.Xa3f9Q").touch()
+    (spool / "inbox/notes.txt").touch()
+    (spool / "inbox/radio").mkdir()
+    (spool / "inbox/link.mp3").symlink_to("notes.txt")
+    ignored = json.loads(_status(spool, "--json"))["inbox"]["ignored"]
+    assert ignored == {"ignored_name": 12, "in_subfolder": 1, "not_a_file": 1, "not_media": 1}
+    shown = " ".join(_status(spool).split())
+    assert "left alone: 12 ignored name, 1 not a file, 1 not media, 1 in subfolder" in shown
+
+
 def test_status_of_a_vanished_spool_is_one_sentence(tmp_path: Path) -> None:
     _ran_once(tmp_path / "spool")
     config = tmp_path / "config.toml"
