@@ -14,6 +14,7 @@ from rich.text import Text
 
 from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_and_path, tell_snapshot
 from cesar_watch.cli.tables import ago, facts_table, plain, progress_words, utc_now
+from cesar_watch.core.companions import SETTINGS_ENDING
 from cesar_watch.core.config import Settings
 from cesar_watch.core.config_file import origins
 from cesar_watch.core.errors import CesarError, SpoolError, folder_fault
@@ -21,7 +22,7 @@ from cesar_watch.core.instance import is_running
 from cesar_watch.core.job import Job
 from cesar_watch.core.lookup import Lookup
 from cesar_watch.core.mounts import is_remote
-from cesar_watch.core.spool import INBOX, SETTINGS_ENDING, read_marker
+from cesar_watch.core.spool import INBOX, read_marker
 from cesar_watch.delivery.reason_file import REASON_ENDING
 from cesar_watch.intake.overrides import resolve
 from cesar_watch.intake.scan import Candidate
@@ -207,7 +208,8 @@ def _service(settings: Settings) -> str:
 
 
 def _facts(answer: Answer) -> list[tuple[str, str]]:
-    words = {"waiting": "waits", "ignored": "is left alone", "settings": "holds settings", "job": "was claimed"}
+    words = {"waiting": "waits", "ignored": "is left alone", "job": "was claimed"}
+    words |= {"settings": "holds settings", "marker": "announces a recording"}
     earlier = answer.jobs if answer.verdict != "job" else answer.jobs[1:]
     named = [f"{job.job_id[:8]} {job.state.shown} {ago(job.created_at, utc_now())}" for job in earlier[:5]]
     outputs = answer.jobs[0].outputs if answer.verdict == "job" else []

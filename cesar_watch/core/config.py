@@ -7,15 +7,19 @@ The models here are the single source of `config.toml.example`, of `config schem
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
 NoticeEvent = Literal["completed", "failed", "duplicate", "paused", "resumed"]
 Seconds = Annotated[float, Field(gt=0)]
+
+READY_MARKER = r"\.[^/\\\x00-\x1f]*[^/\\\x00-\x1f.]"
+"""What an ending of ready markers looks like."""
 
 MEDIA_EXTENSIONS = [
     "3gp",
@@ -125,6 +129,11 @@ class SpoolSettings(Section):
         description='Names of files and folders to leave alone (globs, any case; a last "/": folders only), besides '
         'those of `cesar-watch config ignored`. "!glob" takes what would be ignored; the last that fits decides.',
     )
+    ready_marker: str = Field(
+        "",
+        description='With ".ok", talk.mp3 is taken only when its sender has put talk.mp3.ok beside it: then at once, '
+        "unless it is open for writing or cut short. The marker goes where the recording goes. Left out: no markers.",
+    )
     on_duplicate: Literal["link", "transcribe"] = Field(
         "link",
         description="A recording that was transcribed before with the same engine and output settings. link: it goes "
@@ -135,6 +144,15 @@ class SpoolSettings(Section):
     @classmethod
     def _bare_lower_case(cls, value: list[str]) -> list[str]:
         return [extension.lower().lstrip(".") for extension in value]
+
+    @field_validator("ready_marker")
+    @classmethod
+    def _no_recordings_ending(cls, value: str, others: ValidationInfo) -> str:
+        if value and not re.fullmatch(READY_MARKER, value):
+            raise ValueError('this is no ending of a file name: begin with a dot, as in ".ok"')
+        if value.rpartition(".")[2].casefold() in {"toml", *others.data.get("extensions", ())}:
+            raise ValueError(f"files that end in {value!r} are recordings or settings: choose another ending")
+        return value
 
     @field_validator("state_dir", "inbox", mode="before")
     @classmethod

@@ -210,6 +210,11 @@ class Job:
         """Whether a `<recording>.toml` was read for it, which then goes where the recording goes; not with a copy."""
         return not self.is_copied and any(layer["kind"] == "recording" for layer in self.options.get("overrides", []))
 
+    @property
+    def ready_marker(self) -> str:
+        """The ending of the marker that announced its recording, and goes where that goes; empty without one."""
+        return str(self.options.get("ready_marker", ""))
+
     def chosen_by(self, keys: Container[str]) -> str | None:
         """Return the override that chose one of these options, the nearest; None if the settings did."""
         layers = self.options.get("overrides", [])

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import itertools
 import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cesar_watch.core.companions import NAME_BYTES, beside, cut
 from cesar_watch.core.durable import (
     TEMPORARY_PREFIX,
     Rename,
@@ -36,15 +36,9 @@ MARKER = ".cesar-watch"
 INBOX = Path("inbox")
 ROOMS = ("inbox", "processing", "outbox", "archive", "failed", "duplicates")
 
-FOLDER_SETTINGS = ".cesar.toml"
-"""Holds settings for the recordings of its inbox folder and of the folders below."""
-SETTINGS_ENDING = ".toml"
-"""`<recording>.toml` beside a recording holds settings for it alone, and goes where it goes."""
-
 PROBE_BYTES = 4096
 """A disk that takes no single block more is full, though an empty file may still fit into it."""
 
-_NAME_BYTES = 255
 _ONE_FILES_OWN = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ETXTBSY}
 """What a rename says of one file that is immutable, somebody else's, or held open by a Windows client."""
 
@@ -223,15 +217,18 @@ class Spool:
         """Move durably into a job folder of our own: of several instances that try, exactly one has the file then."""
         move(source, target, rename=rename_into_own if self.rename is rename_noreplace else self.rename)
 
-    def carry_settings(self, source: Path, target: Path) -> None:
-        """Move the settings file of a recording from beside `source` to beside `target`, durably; none there is fine.
+    def carry(self, source: Path, target: Path, endings: Iterable[str]) -> None:
+        """Move what lies beside a recording at `source` to beside `target`, durably; what is not there is fine.
 
-        Repeating it after a crash finishes it. Where its name is taken it gets a numbered one.
+        Repeating it after a crash finishes it. Where a name is taken it gets a numbered one.
 
         Raises:
             OSError, SpoolError: A room can't be written. A file that alone can't be moved stays, which is told.
         """
-        old, new = settings_path(source), settings_path(target)
+        for ending in endings:
+            self._carry_patiently(beside(source, ending), beside(target, ending))
+
+    def _carry_patiently(self, old: Path, new: Path) -> None:
         for refusals in range(2):
             try:
                 self._carry(old, new)
@@ -260,23 +257,6 @@ class Spool:
             return
 
 
-def settings_path(recording: Path) -> Path:
-    """Return where the settings for one recording lie: `<name>.toml` beside it."""
-    return beside(recording, SETTINGS_ENDING)
-
-
-def beside(path: Path, ending: str) -> Path:
-    """Return `<name><ending>` beside a file, cut to 255 bytes.
-
-    Cut names carry a hash of the whole one, so that two long names don't share what lies beside them.
-    """
-    name, tail = os.fsencode(path.name), os.fsencode(ending)
-    if len(name) + len(tail) > _NAME_BYTES:
-        mark = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
-        name = _cut(name, _NAME_BYTES - len(mark) - len(tail)) + mark
-    return path.with_name(os.fsdecode(name + tail))
-
-
 def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
@@ -294,14 +274,7 @@ def _numbered(path: Path) -> Iterator[Path]:
     stem, suffix = os.fsencode(path.stem), os.fsencode(path.suffix)
     for number in itertools.count(2):
         tail = b"-%d" % number + suffix
-        yield path.with_name(os.fsdecode(_cut(stem, _NAME_BYTES - len(tail)) + tail))
-
-
-def _cut(name: bytes, room: int) -> bytes:
-    """Cut without leaving half a UTF-8 sequence, which some filesystems refuse."""
-    while 0 < room < len(name) and name[room] & 0xC0 == 0x80:
-        room -= 1
-    return name[:room]
+        yield path.with_name(os.fsdecode(cut(stem, NAME_BYTES - len(tail)) + tail))
 
 
 def read_marker(root: Path) -> str:

@@ -6,10 +6,11 @@ import os
 from datetime import UTC
 from pathlib import Path
 
+from cesar_watch.core.companions import beside
 from cesar_watch.core.durable import sync_dir, write_new, write_replace
 from cesar_watch.core.errors import NameTaken
 from cesar_watch.core.job import Failure, Job
-from cesar_watch.core.spool import Spool, beside
+from cesar_watch.core.spool import Spool
 
 REASON_ENDING = ".reason.txt"
 

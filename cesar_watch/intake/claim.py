@@ -8,7 +8,7 @@ The order, and why:
 4. rename into it, without replacing: whoever's rename succeeds owns the file; then the inbox is
    synced, then the job folder (`core/durable.py` says why in this order); a recording that its
    sender replaced or changed since step 2 is fsynced again;
-5. the settings file that was read for it follows, in the same way;
+5. the settings file that was read for it follows, in the same way, and the marker that announced it;
 6. its sidecar appears, before any worker can have written a later one;
 7. `pending`, committed.
 """
@@ -24,11 +24,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cesar_watch.core.companions import companions, settings_path
 from cesar_watch.core.durable import make_dirs, sync_file
 from cesar_watch.core.errors import AttemptError, CesarError, SpoolError, folder_fault
 from cesar_watch.core.job import Event, Failure, FileIdentity, Job, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
-from cesar_watch.core.spool import Spool, settings_path
+from cesar_watch.core.spool import Spool
 from cesar_watch.intake.scan import Candidate
 from cesar_watch.intake.whole import BUSY, NOT_THE_FILES_FAULT, being_written, not_readable, open_unchanged, shown
 
@@ -78,8 +79,7 @@ def claim(
         if identity != intent.identity:
             # Its sender replaced or changed it behind our back: then it is this content that must not be lost.
             sync_file(target)
-        if job.has_settings_file:
-            spool.carry_settings(candidate.path, target)
+        spool.carry(candidate.path, target, companions(job))
     except (OSError, AttemptError) as refusal:
         # While the share is away, this raises: recovery will find out where the recording is.
         if not spool.holds(target):
@@ -117,9 +117,13 @@ def _sync(candidate: Candidate, descriptor: int) -> None:
 def _sync_settings(path: Path) -> None:
     """Fsync the settings file that was read; one that its sender took away since has done its work.
 
+    A link, pipe or folder of that name was not read, and stays: it is told as the recording's fault.
+
     Raises:
         AttemptError: It can't be read now.
     """
+    if path.is_symlink() or not path.is_file():
+        return
     try:
         sync_file(path)
     except OSError as fault:

@@ -11,10 +11,10 @@ import os
 import stat
 from dataclasses import dataclass
 
+from cesar_watch.core.companions import FOLDER_SETTINGS, SETTINGS_ENDING
 from cesar_watch.core.config import SpoolSettings
 from cesar_watch.core.durable import TEMPORARY_PREFIX
 from cesar_watch.core.globs import Globs
-from cesar_watch.core.spool import FOLDER_SETTINGS, SETTINGS_ENDING
 from cesar_watch.intake.ignored import IGNORED, SUSPECT
 
 
@@ -51,6 +51,9 @@ def reject_name(name: str, settings: SpoolSettings) -> Rejection | None:
     if folded.endswith(SETTINGS_ENDING):
         recording = name[: -len(SETTINGS_ENDING)]
         return Rejection("settings_file", f"it holds settings for the recording {recording!r}, and goes with that")
+    if settings.ready_marker and name.endswith(settings.ready_marker) and name != settings.ready_marker:
+        recording = name[: -len(settings.ready_marker)]
+        return Rejection("ready_marker", f"it says that the recording {recording!r} is whole, and goes with that")
     ignored = _ignored(name, settings, folder=False)
     if ignored:
         return ignored
@@ -66,7 +69,12 @@ def reject_folder(name: str, settings: SpoolSettings) -> Rejection | None:
 
 
 def suspect(name: str, settings: SpoolSettings) -> str | None:
-    """Return why a recording of this name has to wait longer than others, or None when it has not."""
+    """Return why a recording of this name has to wait longer than others, or None when it has not.
+
+    In marker mode none has to, since its sender has named it.
+    """
+    if settings.ready_marker:
+        return None
     found = _SUSPECTS.find(name)
     if found is None or _wish(name, tuple(settings.ignore), folder=False):
         return None

@@ -3,7 +3,8 @@
 Bookkeeping only: nothing here opens, moves or queues a file. In this order:
 
 1. what proves that a file is *not* whole beats everything: somebody writes it, or its own structure says so;
-2. what proves that it is whole, or that it was renamed into place, makes one quick confirmation enough;
+2. what proves that it is whole, or that it was renamed into place, or its sender's word, makes one quick confirmation
+   enough;
 3. whatever proves nothing has to stay unchanged for the quiet window.
 
 A name that temporary files have too is stronger than 2: such a file is not looked into for a long while.
@@ -14,6 +15,7 @@ since some recorders close and reopen a file while they are still recording; it 
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Collection
@@ -22,9 +24,12 @@ from pathlib import Path
 
 from cesar_watch.core.config import SpoolSettings
 from cesar_watch.intake.probe import Complete, Short, Verdict
+from cesar_watch.intake.ready import Promise
 
 SETTLING = "settling"
 """The reason of a file that is inside its quiet window; all others are those of files that are parked."""
+NO_MARKER = "no_marker"
+"""The reason of a file whose sender has not said yet that it is whole (`spool.ready_marker`)."""
 
 _CONFIRM_S = 0.2
 _CONFIRM_REMOTE_S = 3.0
@@ -60,6 +65,7 @@ class _Seen:
     reason: str = SETTLING
     times: int = 0
     is_moved_in: bool = False
+    promise: Promise = Promise.NOT_ASKED
 
 
 class SettleTracker:
@@ -82,6 +88,7 @@ class SettleTracker:
         moved_in: bool = False,
         closed: bool = False,
         may_be_empty: bool = False,
+        promise: Promise = Promise.NOT_ASKED,
     ) -> float:
         """Record one look at a file; return the seconds until it is worth looking into, 0 for now.
 
@@ -93,6 +100,7 @@ class SettleTracker:
             moved_in: It was renamed to this name since the last look.
             closed: A writer closed it since the last look.
             may_be_empty: An empty file is worth it like any other.
+            promise: What its sender says. Where they are asked and have not said that it is whole, it waits.
         """
         fingerprint = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
         seen = self._seen.get(path)
@@ -106,6 +114,12 @@ class SettleTracker:
             seen.reason = "empty"
             if now_s >= seen.next_s:
                 self._put_off(seen, now_s)
+        seen.promise = promise
+        if promise is Promise.MISSING:
+            seen.reason = NO_MARKER
+            return math.inf
+        if seen.reason == NO_MARKER:
+            seen.reason = SETTLING
         wait_s = max(0.0, seen.next_s - now_s)
         return max(wait_s, 0.01) if is_new else wait_s
 
@@ -118,7 +132,7 @@ class SettleTracker:
                 return 0.0
             self.park(path, "short", now_s)
             seen.next_s = min(seen.next_s, due_s)
-        elif isinstance(verdict, Complete) or seen.is_moved_in:
+        elif isinstance(verdict, Complete) or seen.is_moved_in or seen.promise is Promise.GIVEN:
             return 0.0
         else:
             seen.reason, seen.next_s = SETTLING, seen.since_s + self.windows.quiet_s

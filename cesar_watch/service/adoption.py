@@ -131,7 +131,8 @@ def _unknown(house: House, places: Places, folders: set[str], sidecars: dict[str
 
 def _in_folders(house: House, unknown: set[str], sidecars: dict[str, Sidecar]) -> Iterator[Job]:
     for job_id in unknown:
-        recording = find_recording(house.spool.job_dir(job_id), sidecars.get(job_id))
+        folder, marker = house.spool.job_dir(job_id), house.settings.spool.ready_marker
+        recording = find_recording(folder, sidecars.get(job_id), marker)
         if recording is not None:
             yield live_job(house, job_id, recording, sidecars.get(job_id))
 
@@ -160,7 +161,8 @@ def _further(house: House, job: Job) -> Job | None:
     if told is not None and told.told.job_id != job.job_id:
         told = None
     folder = house.spool.job_dir(job.job_id)
-    recording = find_recording(folder, told) if folder.is_dir() else None
+    marker = house.settings.spool.ready_marker
+    recording = find_recording(folder, told, marker) if folder.is_dir() else None
     if recording is not None:
         return live_job(house, job.job_id, recording, told)
     return finished_job(house, told) if told and is_final(told) and find_resting(house, told) else None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import shutil
@@ -23,18 +24,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cesar_watch.core.companions import SETTINGS_ENDING, beside, companions
 from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, make_dirs, sync_dir
 from cesar_watch.core.errors import NameTaken, UsageError
 from cesar_watch.core.humanize import count, duration
 from cesar_watch.core.job import NO_DUPLICATE, TERMINAL, Event, Failure, Job, State, advance
 from cesar_watch.core.notice import Notice
-from cesar_watch.core.spool import Spool, settings_path
+from cesar_watch.core.spool import Spool
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.delivery.notices import notices_for
 from cesar_watch.delivery.publish import publish
 from cesar_watch.delivery.reason_file import reason_path, remove_reason, write_reason
 from cesar_watch.delivery.sidecar import write_sidecar
 from cesar_watch.intake.overrides import resolve
+from cesar_watch.intake.ready import announced_by
 from cesar_watch.service.announce import announce, rebase, withdraw
 from cesar_watch.service.duplicates import pointers
 from cesar_watch.service.house import House
@@ -133,7 +136,7 @@ def requeue(house: House, job: Job) -> Job:
     else:
         finish_move(resting, target)
     if not copied:
-        spool.carry_settings(resting, target)
+        spool.carry(resting, target, _beside(job))
     resolved = resolved or resolve(house.settings, spool.inbox, job.subfolder, job.name, target)
     if job.state is not State.DUPLICATE and not copied:  # those have none: a file of that name is somebody's
         # Before the commit: should the job fail again, an old reason would take the name of the new one.
@@ -142,7 +145,10 @@ def requeue(house: House, job: Job) -> Job:
         job,
         Event.REQUEUED,
         house.clock.now(),
-        options={**resolved.options, "on_duplicate": "transcribe", "claim": "copy" if job.is_copied else "move"},
+        options=announced_by(
+            job.ready_marker,
+            {**resolved.options, "on_duplicate": "transcribe", "claim": "copy" if job.is_copied else "move"},
+        ),
         source=spool.relative(target),
         moving_to=None,
         lease=None,
@@ -182,8 +188,8 @@ def delete(house: House, job: Job, *, recording: bool) -> None:
         source = house.spool.absolute(job.source)
         if job.state is not State.DUPLICATE:
             remove_reason(source)
-        if job.has_settings_file:
-            settings_path(source).unlink(missing_ok=True)
+        for ending in companions(job):
+            beside(source, ending).unlink(missing_ok=True)
         source.unlink(missing_ok=True)
         if source.parent.is_dir():
             sync_dir(source.parent)
@@ -228,7 +234,7 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
             _write_final_sidecar(house, final)
             if is_to_move:
                 _move(spool, source, target)
-                spool.carry_settings(source, target)
+                spool.carry(source, target, _beside(job))
             if not is_source(final.source) or remove_copy(house, job, source):
                 break
         except FileExistsError:
@@ -261,11 +267,17 @@ def _resting_place(house: House, job: Job, room: str) -> tuple[Job, Path]:
         return job, source
     if kept := resting_source(house, job):
         return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(kept)), kept
-    companions: list[Callable[[Path], Path]] = [reason_path] if room == "failed" else []
-    if os.path.lexists(settings_path(source)):
-        companions.append(settings_path)
-    target = spool.resting_place(room, job, companions=companions)
+    names: list[Callable[[Path], Path]] = [reason_path] if room == "failed" else []
+    for ending in _beside(job):
+        if os.path.lexists(beside(source, ending)):
+            names.append(functools.partial(beside, ending=ending))
+    target = spool.resting_place(room, job, companions=names)
     return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(target)), target
+
+
+def _beside(job: Job) -> tuple[str, ...]:
+    """Return by their endings the files that go where the recording goes; settings may have come since the claim."""
+    return tuple(dict.fromkeys((SETTINGS_ENDING, *companions(job))))
 
 
 def _move(spool: Spool, source: Path, target: Path) -> None:
@@ -318,7 +330,7 @@ def clear_job_dir(house: House, job_id: str) -> None:
         job = house.ledger.get(job_id)
         resting = house.spool.absolute(job.source)
         if job.state in TERMINAL and not is_source(job.source) and os.path.lexists(resting):
-            house.spool.carry_settings(folder / os.fsdecode(job.name), resting)
+            house.spool.carry(folder / os.fsdecode(job.name), resting, _beside(job))
     remove_job_dir(folder)
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cesar_watch.core.companions import SETTINGS_ENDING
 from cesar_watch.core.durable import TEMPORARY_PREFIX
 from cesar_watch.core.humanize import count
 from cesar_watch.core.sign_of_life import Life, look
-from cesar_watch.core.spool import SETTINGS_ENDING, Spool
+from cesar_watch.core.spool import Spool
 
 SILENT_S = 300.0
 """A sign that is older, by the clock of this host, is worth telling a person of. To adopt takes a better proof."""

@@ -20,6 +20,7 @@ from cesar_watch.intake.copying import Poll, claim_copy
 from cesar_watch.intake.lookout import Lookout
 from cesar_watch.intake.overrides import resolve, settings_files
 from cesar_watch.intake.probe import UNKNOWN
+from cesar_watch.intake.ready import announced_by, promise_of
 from cesar_watch.intake.rules import suspect
 from cesar_watch.intake.scan import Candidate, Rejected
 from cesar_watch.intake.settle import SETTLING, SettleTracker, Windows
@@ -32,7 +33,7 @@ from cesar_watch.service.sources import Sources
 
 log = logging.getLogger(__name__)
 
-_NOT_WORTH_A_LINE = ("ignored_name", "our_own", "settings_file")
+_NOT_WORTH_A_LINE = ("ignored_name", "our_own", "settings_file", "ready_marker")
 SHORTEST_TURN_S = 0.2
 """A file that keeps changing costs one look at the inbox in this time."""
 
@@ -119,6 +120,7 @@ class Intake:
                 least_s=spool.quiet_suspect_s if suspect(found.path.name, spool) else 0.0,
                 moved_in=found.path in hints.moved_in,
                 closed=found.path in hints.closed,
+                promise=promise_of(found.path, found.stat, spool.ready_marker),
             )
             if held_s:
                 files = settings_files(house.spool.inbox, found.subfolder, found.path)
@@ -185,12 +187,14 @@ class Intake:
         inbox = house.spool.inbox
         resolved = resolve(house.settings, inbox, candidate.subfolder, candidate.name, candidate.path)
         formats = resolved.options["output"]["formats"]
+        # In an inbox of somebody else's it stays, as the recording does.
+        marker = "" if house.spool.is_inbox_foreign else house.settings.spool.ready_marker
         self._see_output_dir(candidate)
         job = self._claim(
             candidate,
             house.spool,
             house.ledger,
-            options=resolved.options,
+            options=announced_by(marker, resolved.options),
             fault=resolved.fault,
             bases=free_bases(house.spool, candidate.name, candidate.subfolder, formats),
             announce=lambda job: announce(house, job),

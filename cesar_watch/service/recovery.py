@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cesar_watch.core.companions import companions
 from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, sync_file
 from cesar_watch.core.job import UNFINISHED, Event, Failure, FileIdentity, Job, Request, State
 from cesar_watch.core.sign_of_life import SIGN
@@ -51,8 +52,7 @@ def _finish_claim(house: House, job: Job, target: Path) -> None:
     """
     sync_file(target)
     finish_move(house.spool.absolute(job.source), target)
-    if job.has_settings_file:
-        house.spool.carry_settings(house.spool.absolute(job.source), target)
+    house.spool.carry(house.spool.absolute(job.source), target, companions(job))
     claimed: dict[str, Any] = {
         "source": job.moving_to,
         "moving_to": None,

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cesar_watch.core.companions import SETTINGS_ENDING, beside
 from cesar_watch.core.durable import TEMPORARY_PREFIX
 from cesar_watch.core.errors import AttemptError
 from cesar_watch.core.job import NO_DUPLICATE, TERMINAL, Failure, FileIdentity, Job, Request, State
-from cesar_watch.core.spool import SETTINGS_ENDING
 from cesar_watch.intake.overrides import Resolved, resolve
+from cesar_watch.intake.ready import announced_by
 from cesar_watch.service.house import House
 from cesar_watch.service.told import Sidecar
 
@@ -32,14 +33,20 @@ def is_final(sidecar: Sidecar) -> bool:
     return sidecar.told.status in TERMINAL
 
 
-def find_recording(folder: Path, sidecar: Sidecar | None) -> Path | None:
-    """Return the recording in a job's folder: the one that the sidecar names, or else the first."""
+def find_recording(folder: Path, sidecar: Sidecar | None, ready_marker: str) -> Path | None:
+    """Return the recording in a job's folder: the one that the sidecar names, or else the first.
+
+    Args:
+        ready_marker: The ending of ready markers, which lie beside recordings.
+    """
+    told = str(sidecar.told.options.get("ready_marker", "")) if sidecar else ""
+    endings = tuple(ending.casefold() for ending in (SETTINGS_ENDING, ready_marker, told) if ending)
     with os.scandir(folder) as entries:
         names = sorted(
             os.fsencode(entry.name)
             for entry in entries
             if not entry.name.startswith(TEMPORARY_PREFIX)
-            and not entry.name.casefold().endswith(SETTINGS_ENDING)
+            and not entry.name.casefold().endswith(endings)
             and entry.is_file(follow_symlinks=False)
         )
     if not names:
@@ -107,7 +114,7 @@ def _told(sidecar: Sidecar) -> dict[str, Any]:
 
 
 def _untold(house: House, recording: Path) -> dict[str, Any]:
-    now = house.clock.now()
+    now, marker = house.clock.now(), house.settings.spool.ready_marker
     try:
         name = os.fsencode(recording.name)
         resolved = resolve(house.settings, house.spool.inbox, b"", name, recording)
@@ -116,7 +123,7 @@ def _untold(house: House, recording: Path) -> dict[str, Any]:
     return _BLANK | {
         "state": State.PENDING,
         "name": os.fsencode(recording.name),
-        "options": resolved.options,
+        "options": announced_by(marker if os.path.lexists(beside(recording, marker)) else "", resolved.options),
         "error": resolved.fault,
         "created_at": now,
         "updated_at": now,

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from cesar_watch.core.config import Format
+from cesar_watch.core.config import READY_MARKER, Format
 from cesar_watch.core.spool import ROOMS
 from cesar_watch.delivery.names import SIDECAR_ENDING
 from cesar_watch.delivery.sidecar import read_sidecar
@@ -89,6 +89,7 @@ class _Options(_Fields):
     engine: _Engine
     output: _Output
     overrides: list[_Layer] = []
+    ready_marker: str = Field("", pattern=f"^({READY_MARKER})?$")
 
 
 def _usable_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cesar_watch.verify.terms import ROOMS
+from cesar_watch.verify.terms import NAME_BYTES, ROOMS
 
 _BLOCK_BYTES = 1 << 20
 
@@ -146,3 +146,15 @@ def _still_there(listing: Iterator[os.DirEntry[bytes]]) -> Iterator[os.DirEntry[
 
 def _seen(found: os.stat_result) -> Seen:
     return Seen(found.st_mode, found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino, found.st_nlink)
+
+
+def beside(path: bytes, ending: bytes) -> bytes:
+    """Return `<path><ending>`; a name that would be too long is cut, with a hash of the whole one."""
+    folder, name = os.path.split(path)
+    if len(name) + len(ending) > NAME_BYTES:
+        tail = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
+        room = NAME_BYTES - len(tail) - len(ending)
+        while room and name[room] & 0xC0 == 0x80:
+            room -= 1
+        name = name[:room] + tail
+    return os.path.join(folder, name + ending)

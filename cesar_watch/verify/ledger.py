@@ -55,6 +55,7 @@ class Entry:
     sha256: str | None
     request: str | None
     formats: tuple[str, ...]
+    ready_marker: str
     outputs: tuple[str, ...]
     outputs_sha256: dict[str, str]
     duplicate_of: str | None
@@ -191,6 +192,7 @@ def _entry(row: sqlite3.Row) -> Entry:
     hashes = json.loads(columns.get("outputs_sha256") or "{}")
     _see_each(float, columns["created_at"], columns["updated_at"])
     _see_each(str, columns["base"], *outputs, *hashes, *hashes.values(), *options["output"]["formats"])
+    _see_each(str, options.get("ready_marker", ""))
     if columns["state"] not in STATES:
         raise ValueError(f"state {columns['state']!r}")
     if columns["sha256"] is not None and not re.fullmatch("[0-9a-f]{64}", columns["sha256"]):
@@ -213,6 +215,7 @@ def _entry(row: sqlite3.Row) -> Entry:
         sha256=columns["sha256"],
         request=columns["request"],
         formats=tuple(options["output"]["formats"]),
+        ready_marker=options.get("ready_marker", ""),
         outputs=tuple(outputs),
         outputs_sha256=hashes,
         duplicate_of=twin,

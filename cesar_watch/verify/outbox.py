@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cesar_watch.verify.finding import Finding, shown
-from cesar_watch.verify.folders import Folders
+from cesar_watch.verify.folders import Folders, beside
 from cesar_watch.verify.ledger import Book, Entry
 from cesar_watch.verify.recordings import Reads
 from cesar_watch.verify.terms import (
@@ -20,7 +20,6 @@ from cesar_watch.verify.terms import (
     DUPLICATE,
     FAILED_ROOM,
     MAY_BE_EMPTY,
-    NAME_BYTES,
     OUTBOX,
     PROCESSING,
     REASON_ENDING,
@@ -194,24 +193,12 @@ def check_reason(entry: Entry, folders: Folders) -> Iterator[Finding]:
         return
     if not folders.find(entry.source):
         return
-    path = _reason_path(entry.source)
+    path = beside(entry.source, REASON_ENDING)
     seen = folders.find(path)
     if seen is None:
         yield Finding("reason_missing", path, entry.job_id)
     elif not seen.is_file or f"job_id: {entry.job_id}\n".encode() not in (folders.content(path) or b""):
         yield Finding("reason_foreign", path, entry.job_id)
-
-
-def _reason_path(source: bytes) -> bytes:
-    """Return `<name>.reason.txt`; a name that would be too long is cut, with a hash of the whole one."""
-    folder, name = os.path.split(source)
-    if len(name) + len(REASON_ENDING) > NAME_BYTES:
-        tail = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
-        room = NAME_BYTES - len(tail) - len(REASON_ENDING)
-        while room and name[room] & 0xC0 == 0x80:
-            room -= 1
-        name = name[:room] + tail
-    return os.path.join(folder, name + REASON_ENDING)
 
 
 def _outbox(entry: Entry) -> bytes:

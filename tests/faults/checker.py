@@ -178,9 +178,10 @@ class Look:
         places = self._places(sha256)
         inodes = {(path.stat().st_dev, path.stat().st_ino) for path in places}
         gone = [one["name"] for one in self.expected["recordings"] if "gone" in one["ends"]]
+        recording, _ = os.path.splitext(name)
         if len(inodes) > 1 or (len(places) > 1 and not self.expected["two_names"]):
             self.say(f"the settings {name!a} lie in several places: {', '.join(map(self.shown, places))}")
-        if not inodes and name.removesuffix(".toml") not in gone:
+        if not inodes and recording not in gone:
             self.say(f"the settings {name!a} are LOST")
 
     def _check_outputs_whole(self) -> None:
@@ -311,16 +312,19 @@ class Look:
         return max(1, ends.count(["completed"]))
 
     def _check_settings_rest(self, name: str, sha256: str) -> None:
-        """The settings of a folder stay; those of a recording lie beside it, and were obeyed."""
+        """The settings of a folder stay; those of a recording lie beside it, and were obeyed; so does its marker."""
         if name.endswith(".cesar.toml"):
             if self.files.get(self.root / "inbox" / name) != sha256:
                 self.say(f"the settings {name!a} of a folder did not stay")
             return
-        rows = [row for row in self.rows.values() if self._dropped_as(row) == name.removesuffix(".toml")]
+        recording, ending = os.path.splitext(name)
+        rows = [row for row in self.rows.values() if self._dropped_as(row) == recording]
         for row in rows:
-            beside = self.root / os.fsdecode(row["source"] + b".toml")
+            beside = self.root / os.fsdecode(row["source"] + ending.encode())
             if self.files.get(beside) != sha256:
-                self.say(f"the settings {name!a} do not lie beside their recording, at {self.shown(beside)}")
+                self.say(f"what was dropped as {name!a} does not lie beside its recording, at {self.shown(beside)}")
+            if ending != ".toml":
+                continue
             options = json.loads(row["options"])
             if not any(layer["kind"] == "recording" for layer in options.get("overrides", [])):
                 self.say(f"the settings {name!a} were not read for their recording")

@@ -85,8 +85,8 @@ class Scenario:
         between: Done to the spool at rest, after `before`.
         act: Lived under faults, after the start; then everything runs out.
         insist: What a person asks for, and asks again until it is done. Part of the act and of the finish.
-        settings: Settings files that are dropped with recordings, by path in the inbox, and their text. One beside a
-            recording must go where that goes, one of a folder must stay.
+        settings: Settings files and ready markers that are dropped with recordings, by path in the inbox, and their
+            text. One beside a recording must go where that goes, one of a folder must stay.
         keep: Files of strangers, by path under the root, which must stay as they are.
         late: Such files, which appear after `before`.
         later: Such files, which may appear in the act; `Place.occupied` tells whether they did.
@@ -463,6 +463,7 @@ def _ledger_garbage(place: Place) -> None:
 
 
 _RIGHT = "beam_size = 3\n"
+_MARKED: dict[str, Any] = {"spool": {"ready_marker": ".ok"}}
 _WRONG = "beam_size = 99\n"
 _LONG = "n" * 251 + ".mp3"
 _COPIED: dict[str, Any] = {"sections": {"spool": {"claim": "copy"}}, "copied": True}
@@ -568,6 +569,45 @@ SCENARIOS: tuple[Scenario, ...] = (
         "settings-file-and-archive-name-taken-at-the-last-moment",
         _ends("talk.mp3"),
         settings={"talk.mp3.toml": _RIGHT},
+        act=_occupy_at_the_rename("archive"),
+        later=("archive/talk.mp3",),
+    ),
+    Scenario(
+        "marker",
+        (End("sub/talk.mp3"), End("early.mp3", ("waiting",))),
+        settings={"sub/talk.mp3.ok": "whole", "sub/talk.mp3.toml": _RIGHT},
+        sections=_MARKED,
+    ),
+    Scenario(
+        "marker-on-a-link-only-mount",
+        _ends("talk.mp3"),
+        settings={"talk.mp3.ok": "whole"},
+        sections=_MARKED,
+        act=_link_only,
+        two_names=True,
+    ),
+    Scenario(
+        "marker-of-one-that-failed-and-is-retried",
+        _ends("bad.mp3"),
+        settings={"bad.mp3.ok": "whole"},
+        sections=_MARKED,
+        before=_run_out,
+        interruptions_before={"bad.mp3": [NOT_MEDIA]},
+        insist=_retry,
+    ),
+    Scenario(
+        "marker-deleted-with-its-recording",
+        _ends("talk.mp3", states=("gone",)),
+        settings={"talk.mp3.ok": "whole"},
+        sections=_MARKED,
+        before=_run_out,
+        insist=_delete(Request.DELETE_RECORDING),
+    ),
+    Scenario(
+        "marker-and-archive-name-taken-at-the-last-moment",
+        _ends("talk.mp3"),
+        settings={"talk.mp3.ok": "whole"},
+        sections=_MARKED,
         act=_occupy_at_the_rename("archive"),
         later=("archive/talk.mp3",),
     ),

@@ -246,3 +246,31 @@ def test_why_loads_nothing_heavy(spool: Path) -> None:
     )
 
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_marker_mode_is_told_for_recordings_and_for_markers(spool: Path) -> None:
+    marked = {"CESAR_WATCH_SPOOL__READY_MARKER": ".ok"}
+    inbox = spool / "inbox"
+    talk, marker = put(inbox / "talk.mp3"), inbox / "talk.mp3.ok"
+    answer = ask(spool, talk, **marked)
+    assert (answer["verdict"], answer["reason"]) == ("waiting", "no_marker")
+    assert "the file talk.mp3.ok, lies beside it" in answer["message"]
+
+    marker.symlink_to("/etc/hostname")
+    assert ask(spool, talk, **marked)["reason"] == "no_marker"
+    assert "a symbolic link, not a file, and so no marker" in ask(spool, marker, **marked)["message"]
+
+    marker.unlink()
+    answer = ask(spool, put(marker, ""), **marked)
+    assert (answer["verdict"], answer["reason"]) == ("marker", "ready_marker")
+    answer = ask(spool, talk, **marked)
+    assert (answer["verdict"], answer["reason"]) == ("waiting", "settling")
+    assert "for 0.2 s: talk.mp3.ok says that it is whole" in answer["message"]
+
+    while talk.lstat().st_ctime_ns <= marker.lstat().st_ctime_ns:
+        os.utime(talk)
+    assert "for 5 s: it came, or changed, after talk.mp3.ok" in ask(spool, talk, **marked)["message"]
+
+    talk.unlink()
+    assert "no such recording lies beside it" in ask(spool, marker, **marked)["message"]
+    assert ask(spool, marker)["reason"] == "not_media"

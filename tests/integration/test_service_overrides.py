@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,20 @@ def test_wrong_file_fails_its_recording_with_line_and_column_and_nobody_else(tmp
         assert (tmp_path / "failed/talk.mp3.toml").read_bytes() == WRONG
         assert rig.sidecar()["error"]["reason"] == "bad_override"
         assert rig.worker.failed == 1
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/hostname")])
+def test_settings_file_that_is_no_file_fails_its_recording_and_stays(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        make(rig.drop("talk.mp3").with_name("talk.mp3.toml"))
+        rig.claim_all()
+        rig.work()
+        job = rig.only_job()
+        assert job.error is not None
+        assert (job.state, job.error.reason) == (State.FAILED, "bad_override")
+        assert os.path.lexists(rig.house.spool.inbox / "talk.mp3.toml")
 
 
 def test_wrong_file_is_told_in_the_sidecar_from_the_claim_on_and_survives_a_lost_ledger(tmp_path: Path) -> None:

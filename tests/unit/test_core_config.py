@@ -54,6 +54,11 @@ def test_state_dir_that_is_left_out_lies_in_the_root() -> None:
     assert Settings(spool=SpoolSettings(state_dir=Path("/var/lib/x"))).state_dir == Path("/var/lib/x")
 
 
+@pytest.mark.parametrize("value", ["", ".ok", ".done", ".mp3.ok", ". whole", ".OK"])
+def test_ready_marker_is_an_ending_that_no_recording_has(value: str) -> None:
+    assert SpoolSettings(ready_marker=value).ready_marker == value
+
+
 def test_extensions_are_kept_bare_and_in_lower_case() -> None:
     assert SpoolSettings(extensions=[".WAV", "Mp3"]).extensions == ["wav", "mp3"]
 
@@ -77,6 +82,7 @@ def test_settings_refuse_changes() -> None:
         (OutputSettings, "formats", []),
         (OutputSettings, "formats", ["docx"]),
         (RetrySettings, "max_attempts", 0),
+        *((SpoolSettings, "ready_marker", value) for value in ("ok", ".", ".ok.", "./ok", ".a\nb", ".WAV", ".x.toml")),
     ],
 )
 def test_setting_outside_its_limits_is_refused(section: type[Section], key: str, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from cesar_watch.core.config import SpoolSettings
 from cesar_watch.intake.probe import COMPLETE, UNKNOWN, Short
+from cesar_watch.intake.ready import Promise
 from cesar_watch.intake.settle import SettleTracker, Windows
 
 TALK = Path("/spool/inbox/talk.wav")
@@ -97,9 +99,9 @@ def test_files_are_told_apart_by_path(tracker: SettleTracker) -> None:
 # --- what is proven, and what is not ----------------------------------------------------------------
 
 
-def confirmed(tracker: SettleTracker, **hints: bool) -> None:
+def confirmed(tracker: SettleTracker, **hints: Any) -> None:
     tracker.look(TALK, look(), 100, **hints)
-    assert tracker.look(TALK, look(), 101) == 0
+    assert tracker.look(TALK, look(), 101, **hints) == 0
 
 
 def test_file_that_is_proven_whole_is_taken_after_one_confirmation(tracker: SettleTracker) -> None:
@@ -151,7 +153,7 @@ def test_file_that_was_only_closed_has_no_advantage(tracker: SettleTracker) -> N
 
 @pytest.mark.parametrize("hints", [{"moved_in": True}, {"closed": True}, {}])
 def test_file_with_a_longer_window_of_its_own_is_not_looked_into_before_it_is_over(
-    tracker: SettleTracker, hints: dict[str, bool]
+    tracker: SettleTracker, hints: dict[str, Any]
 ) -> None:
     looks = [tracker.look(TALK, look(), now_s, least_s=600, **hints) for now_s in range(100, 700, 100)]
     assert looks == [600, 500, 400, 300, 200, 100]
@@ -209,6 +211,71 @@ def test_file_that_was_short_and_is_whole_now_is_taken_at_once(tracker: SettleTr
     assert tracker.look(TALK, look(st_size=2000), 391) == 0
 
     assert tracker.weigh(TALK, COMPLETE, 391) == 0
+
+
+# --- marker mode ------------------------------------------------------------------------------------
+
+
+def test_file_without_its_marker_waits_for_ever_even_when_it_proves_to_be_whole(tracker: SettleTracker) -> None:
+    for now_s in range(100, 10_000, 100):
+        assert tracker.look(TALK, look(), now_s, moved_in=True, closed=True, promise=Promise.MISSING) == math.inf
+    assert tracker.reasons() == {"no_marker": 1}
+
+
+def test_file_whose_marker_comes_is_taken_at_once_when_it_has_not_changed_meanwhile(tracker: SettleTracker) -> None:
+    tracker.look(TALK, look(), 100, promise=Promise.MISSING)
+    assert tracker.look(TALK, look(), 200, promise=Promise.GIVEN) == 0
+
+    assert tracker.reasons() == {"settling": 1}
+    assert tracker.weigh(TALK, UNKNOWN, 200) == 0
+
+
+def test_file_that_comes_with_its_marker_is_taken_after_one_confirmation(tracker: SettleTracker) -> None:
+    confirmed(tracker, promise=Promise.GIVEN)
+
+    assert tracker.weigh(TALK, UNKNOWN, 101) == 0
+
+
+def test_file_that_changed_behind_its_marker_stays_for_the_quiet_window(tracker: SettleTracker) -> None:
+    confirmed(tracker, promise=Promise.EARLIER)
+
+    assert tracker.weigh(TALK, UNKNOWN, 101) == 4
+    assert tracker.weigh(TALK, UNKNOWN, 105) == 0
+
+
+def test_file_that_changed_behind_its_marker_and_proves_to_be_whole_is_taken(tracker: SettleTracker) -> None:
+    confirmed(tracker, promise=Promise.EARLIER)
+
+    assert tracker.weigh(TALK, COMPLETE, 101) == 0
+
+
+def test_file_that_is_proven_short_waits_whatever_its_marker_says(tracker: SettleTracker) -> None:
+    confirmed(tracker, promise=Promise.GIVEN)
+
+    assert tracker.weigh(TALK, SHORT, 101) > 0
+    assert tracker.weigh(TALK, SHORT, 399) > 0
+    assert tracker.weigh(TALK, SHORT, 400) == 0
+
+
+def test_empty_file_waits_whatever_its_marker_says(tracker: SettleTracker) -> None:
+    for now_s in range(100, 1000):
+        assert tracker.look(TALK, look(st_size=0), now_s, promise=Promise.GIVEN) > 0
+    assert tracker.reasons() == {"empty": 1}
+
+
+def test_file_whose_marker_was_taken_away_waits_again(tracker: SettleTracker) -> None:
+    confirmed(tracker, promise=Promise.EARLIER)
+    tracker.weigh(TALK, UNKNOWN, 101)
+
+    assert tracker.look(TALK, look(), 105, promise=Promise.MISSING) == math.inf
+    assert tracker.reasons() == {"no_marker": 1}
+
+
+def test_file_waits_no_more_when_marker_mode_is_switched_off(tracker: SettleTracker) -> None:
+    tracker.look(TALK, look(), 100, promise=Promise.MISSING)
+
+    assert tracker.look(TALK, look(), 101) == 0
+    assert tracker.weigh(TALK, UNKNOWN, 101) == 4
 
 
 # --- parked -----------------------------------------------------------------------------------------

@@ -1,0 +1,47 @@
+"""What lies beside a recording and goes where it goes: its settings file, and the marker that announced it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from cesar_watch.core.job import Job
+
+FOLDER_SETTINGS = ".cesar.toml"
+"""Holds settings for the recordings of its inbox folder and of the folders below."""
+SETTINGS_ENDING = ".toml"
+"""`<recording>.toml` beside a recording holds settings for it alone, and goes where it goes."""
+
+NAME_BYTES = 255
+"""So long a name may be on all usual filesystems."""
+
+
+def settings_path(recording: Path) -> Path:
+    """Return where the settings for one recording lie: `<name>.toml` beside it."""
+    return beside(recording, SETTINGS_ENDING)
+
+
+def companions(job: Job) -> tuple[str, ...]:
+    """Return by their endings the files that came with a job's recording, and go where it goes."""
+    settings = (SETTINGS_ENDING,) if job.has_settings_file else ()
+    return (*settings, job.ready_marker) if job.ready_marker else settings
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return `<name><ending>` beside a file, cut to 255 bytes.
+
+    Cut names carry a hash of the whole one, so that two long names don't share what lies beside them.
+    """
+    name, tail = os.fsencode(path.name), os.fsencode(ending)
+    if len(name) + len(tail) > NAME_BYTES:
+        mark = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
+        name = cut(name, NAME_BYTES - len(mark) - len(tail)) + mark
+    return path.with_name(os.fsdecode(name + tail))
+
+
+def cut(name: bytes, room: int) -> bytes:
+    """Cut without leaving half a UTF-8 sequence, which some filesystems refuse."""
+    while 0 < room < len(name) and name[room] & 0xC0 == 0x80:
+        room -= 1
+    return name[:room]
