@@ -24,6 +24,7 @@ RECORDING_ROOMS = ("inbox", "processing", "archive", "failed", "duplicates")
 ROOM_OF = {"completed": "archive", "failed": "failed", "cancelled": "failed", "duplicate": "duplicates"}
 USUAL: dict[str, Any] = {
     "recordings": [],
+    "settings": {},
     "keep": {},
     "later": {},
     "own_attempts": 0,
@@ -133,6 +134,7 @@ class Look:
         here = {path: sha256 for path, sha256 in self.files.items() if path.is_relative_to(self.root / "inbox")}
         kept = [one for one in self.expected["recordings"] if one["name"] not in self.expected["withdrawn"]]
         theirs = {self.root / "inbox" / one["name"]: one["sha256"] for one in kept}
+        theirs |= {self.root / "inbox" / name: sha256 for name, sha256 in self.expected["settings"].items()}
         for path in here.keys() | theirs.keys():
             if here.get(path) != theirs.get(path):
                 self.say(f"{self.shown(path)} in somebody else's inbox was touched")
@@ -368,6 +370,7 @@ class Look:
     def _check_nothing_left(self) -> None:
         stays = self.expected["copied"]  # looked at by itself
         waiting = {one["name"] for one in self.expected["recordings"] if stays or "waiting" in one["ends"]}
+        waiting |= self.expected["settings"].keys() if stays else set()
         for path in self.files:
             where = path.relative_to(self.root)
             is_of_folder = where.name == ".cesar.toml"

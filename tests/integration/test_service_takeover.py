@@ -146,6 +146,34 @@ def test_what_the_dead_instance_had_finished_stays_as_it_is(tmp_path: Path) -> N
     assert {base: told(tmp_path, base) for base in ("done", "bad")} == finished
 
 
+def test_settings_file_of_an_adopted_job_comes_with_it(tmp_path: Path) -> None:
+    with instance(tmp_path, "a", dying_engine()) as rig:
+        dead = rig.house.spool.instance
+        rig.drop("talk.mp3.toml", b"beam_size = 3")
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        die_in_mid_work(rig)
+
+    with instance(tmp_path, "b") as rig:
+        assert adopt(rig, dead) == 1
+        rig.work()
+        assert rig.only_job().options["engine"]["beam_size"] == 3
+        assert {"archive/talk.mp3", "archive/talk.mp3.toml"} <= set(rig.files())
+
+
+def test_job_folder_with_nothing_but_a_settings_file_is_left_to_its_owner(tmp_path: Path) -> None:
+    """Its recording is at rest, and the settings file would have followed."""
+    with instance(tmp_path, "a") as rig:
+        dead = rig.house.spool.instance
+    left = tmp_path / "spool/processing" / dead / "0123456789abcdef"
+    left.mkdir()
+    (left / "talk.mp3.toml").write_text("")
+
+    with instance(tmp_path, "b") as rig:
+        assert adopt(rig, dead) == 0
+    assert (left / "talk.mp3.toml").exists()
+
+
 def test_job_folder_without_a_recording_is_left_to_its_owner(tmp_path: Path) -> None:
     with instance(tmp_path, "a") as rig:
         dead = rig.house.spool.instance
@@ -314,8 +342,13 @@ def test_attempt_whose_job_is_taken_over_ends_without_a_trace(tmp_path: Path, fi
         assert "failed/" not in "".join(rig.files())
 
 
-def test_job_that_was_taken_over_while_it_waited_is_forgotten_when_its_turn_comes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [None, b"beam = 3"])
+def test_job_that_was_taken_over_while_it_waited_is_forgotten_when_its_turn_comes(
+    tmp_path: Path, settings: bytes | None
+) -> None:
     with instance(tmp_path, "b") as other, instance(tmp_path, "a") as rig:
+        if settings is not None:
+            rig.drop("talk.mp3.toml", settings)
         rig.drop("talk.mp3")
         rig.claim_all()
         adopt(other, rig.house.spool.instance)
