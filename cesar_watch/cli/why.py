@@ -138,7 +138,9 @@ def _jobs(settings: Settings, path: Path) -> tuple[list[Job], bool]:
     try:
         with visit_house(settings) as house:
             tell_snapshot(house.ledger.is_snapshot)
-            return _found(house.ledger.lookup, inside), is_dropped and _was_taken(house, path)
+            return _found(house.ledger.lookup, inside, settings.spool.ready_marker), is_dropped and _was_taken(
+                house, path
+            )
     except SpoolError as fault:
         if fault.reason != "never_ran":
             raise
@@ -154,7 +156,7 @@ def _was_taken(house: House, path: Path) -> bool:
     return Sources(house).knows(Candidate(path, name, folder, stat))
 
 
-def _found(lookup: Lookup, inside: Path) -> list[Job]:
+def _found(lookup: Lookup, inside: Path, ready_marker: str) -> list[Job]:
     room, *folders, name = inside.parts
     subfolder = os.fsencode(os.path.join("", *folders))
     if room == "inbox":
@@ -162,7 +164,7 @@ def _found(lookup: Lookup, inside: Path) -> list[Job]:
     if room == "outbox":
         return lookup.with_output(subfolder, os.fsencode(name).decode("utf-8", "replace"))
     whole = os.fsencode(inside)
-    endings = (SETTINGS_ENDING, REASON_ENDING)
+    endings = (SETTINGS_ENDING, REASON_ENDING, ready_marker)
     return lookup.lying_at([whole, *(whole.removesuffix(os.fsencode(ending)) for ending in endings)])
 
 

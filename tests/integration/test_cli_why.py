@@ -274,3 +274,5 @@ def test_marker_mode_is_told_for_recordings_and_for_markers(spool: Path) -> None
     talk.unlink()
     assert "no such recording lies beside it" in ask(spool, marker, **marked)["message"]
     assert ask(spool, marker)["reason"] == "not_media"
+    answer = ask(spool, put(spool / "archive/done.mp3.ok", ""), **marked)
+    assert (answer["verdict"], answer["reason"]) == ("job", "completed")
