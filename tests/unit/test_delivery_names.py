@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from cesar_watch.delivery.names import base_key, is_taken, output_bases, output_name
+from tests.names import names
 
 AWKWARD = [
     b"talk.mp3",
@@ -43,6 +47,13 @@ AWKWARD = [
 DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"}
 
 
+def all_awkward(test: Callable[..., None]) -> Callable[..., None]:
+    """Try the names that are known to be awkward, and not only what hypothesis thinks of."""
+    for name in AWKWARD:
+        test = example(name=name, limit_bytes=255)(example(name=name, limit_bytes=143)(test))
+    return test
+
+
 def first_bases(name: bytes, count: int = 4) -> list[str]:
     return list(islice(output_bases(name), count))
 
@@ -55,25 +66,43 @@ def test_bases_of_a_name_without_extension_skip_the_twin() -> None:
     assert first_bases(b"talk") == ["talk", "talk-2", "talk-3", "talk-4"]
 
 
-@pytest.mark.parametrize("name", AWKWARD)
-@pytest.mark.parametrize("limit_bytes", [255, 143])
+def see_portable(base: str, limit_bytes: int) -> None:
+    assert base
+    assert base == unicodedata.normalize("NFC", base)
+    assert not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in base)
+    assert not set(base) & set('<>:"/\\|?*\u202e')
+    assert not base.startswith((".", " "))
+    assert not base.endswith((".", " "))
+    assert base.split(".", maxsplit=1)[0].strip().upper() not in DEVICES
+    assert len(f"{base}.status.json".encode()) <= limit_bytes
+
+
+@given(name=names(), limit_bytes=st.sampled_from([255, 143, 64]))
+@settings(max_examples=300)
+@all_awkward
 def test_bases_of_any_name_are_portable(name: bytes, limit_bytes: int) -> None:
     for base in islice(output_bases(name, limit_bytes), 12):
-        assert base
-        assert base == unicodedata.normalize("NFC", base)
-        assert not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in base)
-        assert not set(base) & set('<>:"/\\|?*\u202e')
-        assert not base.startswith((".", " "))
-        assert not base.endswith((".", " "))
-        assert base.split(".")[0].strip().upper() not in DEVICES
-        assert len(f"{base}.status.json".encode()) <= limit_bytes
+        see_portable(base, limit_bytes)
 
 
-@pytest.mark.parametrize("name", AWKWARD)
-def test_bases_of_any_name_never_repeat_a_key(name: bytes) -> None:
-    bases = first_bases(name, 30)
+@given(name=names(), limit_bytes=st.sampled_from([255, 143, 64]))
+@settings(max_examples=100)
+@all_awkward
+def test_bases_of_any_name_never_repeat_a_key(name: bytes, limit_bytes: int) -> None:
+    bases = list(islice(output_bases(name, limit_bytes), 30))
 
     assert len({base_key(base) for base in bases}) == len(bases)
+
+
+@given(text=st.text(max_size=40))
+@settings(max_examples=300)
+def test_key_of_a_text_is_that_of_each_of_its_forms(text: str) -> None:
+    forms = [unicodedata.normalize(form, text) for form in ("NFC", "NFD")]
+
+    assert {base_key(form) for form in (*forms, text.casefold(), *(form.casefold() for form in forms))} == {
+        base_key(text)
+    }
+    assert base_key(base_key(text)) == base_key(text)
 
 
 @pytest.mark.parametrize(
