@@ -15,6 +15,7 @@ from rich.console import Console
 from cesar_watch.core.config import Settings
 from cesar_watch.core.config_file import find_config, load_settings, merge_overrides
 from cesar_watch.core.errors import ConfigError
+from cesar_watch.core.humanize import printable
 
 out = Console(highlight=False, soft_wrap=True)
 
@@ -71,13 +72,19 @@ def wait_until(is_done: Callable[[], bool], limit_s: float) -> bool:
     return True
 
 
+class Lines(logging.Formatter):
+    """Keeps messages from each other and from the terminal's controls: names of recordings may hold anything."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (its name is logging's)
+        """Return the message; lines that are not its first are indented, so that none looks like another message."""
+        return "\n  ".join(printable(line) for line in super().formatMessage(record).split("\n"))
+
+
 def start_logging() -> None:
     """Send log lines to standard error; without the time where that is the journal, which adds its own."""
     journal = bool(os.environ.get("JOURNAL_STREAM"))
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s" if journal else "%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-    )
+    lines = logging.StreamHandler()
+    lines.setFormatter(Lines("%(message)s" if journal else "%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[lines])
     for chatty in ("watchdog", "asyncio", "peewee"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -13,7 +13,7 @@ from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_for, 
 from cesar_watch.cli.tables import facts_table, job_facts, jobs_table, plain, utc_now
 from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import AlreadyRunning, CesarError, UsageError
-from cesar_watch.core.humanize import count
+from cesar_watch.core.humanize import count, printable
 from cesar_watch.core.instance import is_running
 from cesar_watch.core.job import REQUEUABLE, TERMINAL, Job, Request, State
 from cesar_watch.delivery.sidecar import sidecar
@@ -150,7 +150,7 @@ def delete(
         job = _checked(house, job_id, tuple(TERMINAL), "delete")
         what = _deleted_with(job, house.ledger.duplicates_of(job), recording=recording)
         if not yes:
-            typer.confirm(f"Delete job {job.job_id[:8]} ({job.display_name}): {what}?", abort=True)
+            typer.confirm(f"Delete job {job.job_id[:8]} ({printable(job.display_name)}): {what}?", abort=True)
         _ask(settings, house, [job], Request.DELETE_RECORDING if recording else Request.DELETE)
         gone = wait_until(lambda: job.job_id not in house.ledger.ids(State), 0.0)
     out.print(f"{job.job_id[:8]}: {'deleted' if gone else 'will be deleted by the service'}.")
@@ -202,4 +202,4 @@ def _tell(house: House, job: Job) -> None:
     except CesarError:
         return
     pending = f"; the service will {now.request} it as soon as it can" if now.request else ""
-    out.print(f"{now.job_id[:8]} {now.display_name}: {now.state.shown}{pending}", markup=False)
+    out.print(f"{now.job_id[:8]} {printable(now.display_name)}: {now.state.shown}{pending}", markup=False)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
-from cesar_watch.core.humanize import count, duration, rough, size
+from cesar_watch.core.humanize import count, duration, printable, rough, size
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.notice import NoticeStatus, QueuedNotice
 
@@ -36,7 +36,7 @@ def by_reason(counts: Mapping[str, int]) -> str:
 
 def plain(text: str) -> Text:
     """Return text in which nothing is markup and no control character reaches the terminal."""
-    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+    return Text(printable(text))
 
 
 def progress_words(job: Job, now: datetime) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from cesar_watch.core.job import Job
@@ -14,7 +15,22 @@ SETTINGS_ENDING = ".toml"
 """`<recording>.toml` beside a recording holds settings for it alone, and goes where it goes."""
 
 NAME_BYTES = 255
-"""So long a name may be on all usual filesystems."""
+"""No name is longer, on any filesystem that matters."""
+
+
+def name_limit(folder: Path, ask: Callable[[Path, str], int] = os.pathconf) -> int:
+    """Return how many bytes a name in the folder may have: 255, or what its filesystem takes if that is less.
+
+    eCryptfs takes 143, and so does an encrypted share of a NAS; FAT says 1530, six bytes for each of 255 letters.
+
+    Args:
+        ask: As pathconf(3); only tests need another one.
+    """
+    try:
+        limit_bytes = ask(folder, "PC_NAME_MAX")
+    except OSError:
+        return NAME_BYTES
+    return min(limit_bytes, NAME_BYTES) if limit_bytes > 0 else NAME_BYTES
 
 
 def settings_path(recording: Path) -> Path:
@@ -29,14 +45,15 @@ def companions(job: Job) -> tuple[str, ...]:
 
 
 def beside(path: Path, ending: str) -> Path:
-    """Return `<name><ending>` beside a file, cut to 255 bytes.
+    """Return `<name><ending>` beside a file, cut to the filesystem's limit.
 
     Cut names carry a hash of the whole one, so that two long names don't share what lies beside them.
     """
     name, tail = os.fsencode(path.name), os.fsencode(ending)
-    if len(name) + len(tail) > NAME_BYTES:
+    limit_bytes = name_limit(path.parent)
+    if len(name) + len(tail) > limit_bytes:
         mark = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
-        name = cut(name, NAME_BYTES - len(mark) - len(tail)) + mark
+        name = cut(name, limit_bytes - len(mark) - len(tail)) + mark
     return path.with_name(os.fsdecode(name + tail))
 
 

@@ -1,6 +1,11 @@
-"""Figures as a person reads them. Pure functions; seconds and bytes in, words out."""
+"""Figures and names as a person reads them. Pure functions."""
 
 from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return text of one line in which no control character is left to reach a terminal or a log."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def duration(seconds: float) -> str:

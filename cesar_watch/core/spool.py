@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cesar_watch.core.companions import NAME_BYTES, beside, cut
+from cesar_watch.core.companions import beside, cut, name_limit
 from cesar_watch.core.durable import (
     TEMPORARY_PREFIX,
     Rename,
@@ -269,12 +269,13 @@ def _write_durably(path: Path, content: bytes) -> None:
 
 
 def _numbered(path: Path) -> Iterator[Path]:
-    """Yield the path, then `name-2.ext`, `name-3.ext` ..., each within the filesystem's 255 bytes."""
+    """Yield the path, then `name-2.ext`, `name-3.ext` ..., each within the filesystem's limit."""
     yield path
     stem, suffix = os.fsencode(path.stem), os.fsencode(path.suffix)
+    limit_bytes = name_limit(path.parent)
     for number in itertools.count(2):
         tail = b"-%d" % number + suffix
-        yield path.with_name(os.fsdecode(cut(stem, NAME_BYTES - len(tail)) + tail))
+        yield path.with_name(os.fsdecode(cut(stem, limit_bytes - len(tail)) + tail))
 
 
 def read_marker(root: Path) -> str:

@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
+from cesar_watch.core.companions import NAME_BYTES
+
 SIDECAR_ENDING = "status.json"
 
 # Control characters, line separators and the bidirectional overrides that make a name read as another.
@@ -23,7 +25,7 @@ _UNPORTABLE = re.compile(rf'[{_UNPRINTABLE}<>:"/\\|?*]')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(?:\..*)?", re.IGNORECASE)
 
 
-def output_bases(name: bytes, limit_bytes: int = 255) -> Iterator[str]:
+def output_bases(name: bytes, limit_bytes: int = NAME_BYTES) -> Iterator[str]:
     """Yield, without end, the bases that a recording may get, best first and no key twice.
 
     For `talk.mp3`: `talk`, `talk.mp3`, `talk.mp3-2`, `talk.mp3-3` ...

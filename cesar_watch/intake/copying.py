@@ -87,6 +87,11 @@ def claim_copy(
             ledger.withdraw(job)
         if isinstance(refusal, FileNotFoundError) and not os.path.lexists(candidate.path):
             return None
+        if isinstance(refusal, OSError) and refusal.errno == errno.ENAMETOOLONG:
+            refusal = AttemptError(
+                f"{shown(candidate.path)} can't be copied: the spool's filesystem takes no name so long. Shorten it.",
+                reason="name_too_long",
+            )
         raise refusal if isinstance(refusal, AttemptError) else folder_fault(refusal) from None
     claimed: dict[str, Any] = {"moving_to": None, "identity": identity, "sha256": sha256}
     announce(dataclasses.replace(job, state=State.PENDING, **claimed))

@@ -17,6 +17,10 @@ from cesar_watch.core.config import SpoolSettings
 from cesar_watch.core.mounts import Mounts
 from cesar_watch.intake.rules import Rejection, reject_folder, reject_kind, reject_name
 
+_TOO_DEEP = Rejection("too_deep", "its path is too long to be mirrored in the other rooms")
+_DEEPEST_BYTES = 4096 - 512
+"""A path has at most 4096 bytes (PATH_MAX); this leaves room for a longer room and for the longest name."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -101,10 +105,11 @@ class Scanner:
             return
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if settings.recursive and not reject_folder(entry.name, settings):
-                    yield from self._folder(os.path.join(subfolder, entry.name), settings, enter, mounts, real)
+                rejection = _reject_place(entry, settings)
+                if rejection:
+                    yield Rejected(Path(entry.path), rejection)
                 elif not reject_folder(entry.name, settings):
-                    yield Rejected(Path(entry.path), _IN_SUBFOLDER)
+                    yield from self._folder(os.path.join(subfolder, entry.name), settings, enter, mounts, real)
                 continue
             rejection = reject_name(entry.name, settings)
             if rejection:
@@ -139,6 +144,15 @@ class Scanner:
         self._listed.add(subfolder)
         fresh.sort(key=lambda entry: entry.name)
         return fresh
+
+
+def _reject_place(folder: os.DirEntry[str], settings: SpoolSettings) -> Rejection | None:
+    """Return why a subfolder that its name does not rule out is not looked into because of where it lies."""
+    if reject_folder(folder.name, settings):
+        return None
+    if not settings.recursive:
+        return _IN_SUBFOLDER
+    return _TOO_DEEP if len(os.fsencode(folder.path)) > _DEEPEST_BYTES else None
 
 
 def scan(inbox: Path, settings: SpoolSettings) -> Iterator[Candidate | Rejected]:

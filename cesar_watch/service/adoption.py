@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cesar_watch.core.companions import name_limit
 from cesar_watch.core.durable import sync_filesystem
 from cesar_watch.core.errors import NameTaken
 from cesar_watch.core.humanize import count
@@ -188,16 +189,17 @@ def _named(house: House, places: Places, jobs: list[Job]) -> list[tuple[Job, str
                 continue
             if job.subfolder not in in_outbox:
                 in_outbox[job.subfolder] = taken_keys(house.spool.output_dir(job))
-            base = _free_base(job, reserved, in_outbox[job.subfolder])
+            base = _free_base(job, reserved, in_outbox[job.subfolder], name_limit(house.spool.outbox))
             job, key = dataclasses.replace(job, base=base), base_key(base)
         reserved.add((job.subfolder, key))
         named.append((job, key))
     return sorted(named, key=lambda pair: _claimed(house, pair[0]))
 
 
-def _free_base(job: Job, reserved: set[tuple[bytes, str]], in_outbox: set[str]) -> str:
+def _free_base(job: Job, reserved: set[tuple[bytes, str]], in_outbox: set[str], limit_bytes: int) -> str:
     formats = job.options["output"]["formats"]
-    bases = (base for base in output_bases(job.name) if (job.subfolder, base_key(base)) not in reserved)
+    candidates = output_bases(job.name, limit_bytes)
+    bases = (base for base in candidates if (job.subfolder, base_key(base)) not in reserved)
     return next(base for base in bases if not collides(base, formats, in_outbox))
 
 

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 
+from cesar_watch.core.companions import name_limit
 from cesar_watch.core.durable import sync_dir
 from cesar_watch.core.errors import NameTaken
 from cesar_watch.core.job import Job
@@ -60,6 +61,6 @@ def free_bases(spool: Spool, name: bytes, subfolder: bytes, formats: list[str]) 
     The ledger then picks the first whose key no other job has reserved.
     """
     folder = spool.outbox / os.fsdecode(subfolder)
-    for base in output_bases(name):
+    for base in output_bases(name, name_limit(spool.outbox)):
         if not is_taken(folder, base, formats):
             yield base, base_key(base)

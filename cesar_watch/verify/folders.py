@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -38,6 +39,10 @@ class Seen:
         return kinds.get(stat.S_IFMT(self.mode), "a device or pipe")
 
 
+_SUBFOLDERS_OWN = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
+"""What is said of a folder that went away, may not be read, or lies too deep for any path."""
+
+
 class Folders:
     """The rooms of a spool at one moment. Paths are bytes relative to the root.
 
@@ -67,10 +72,10 @@ class Folders:
             try:
                 with os.scandir(os.path.join(self._root, folder)) as listing:
                     entries = [(entry.name, entry.stat(follow_symlinks=False)) for entry in _still_there(listing)]
-            except (FileNotFoundError, PermissionError) as fault:
-                if folder == room:
+            except OSError as fault:
+                if folder == room or fault.errno not in _SUBFOLDERS_OWN:
                     raise
-                if isinstance(fault, PermissionError):
+                if not isinstance(fault, FileNotFoundError):
                     self.closed.append(folder)
                 continue
             for name, found in sorted(entries, key=lambda entry: entry[0]):
@@ -84,6 +89,18 @@ class Folders:
     def count(self) -> int:
         """How many files lie in the rooms."""
         return sum(not stat.S_ISDIR(seen.mode) for seen in self._seen.values())
+
+    def beside(self, path: bytes, ending: bytes) -> bytes:
+        """Return `<path><ending>`; a name that this filesystem would not take is cut, with a hash of the whole one."""
+        folder, name = os.path.split(path)
+        limit_bytes = min(NAME_BYTES, os.pathconf(self._root, "PC_NAME_MAX"))
+        if len(name) + len(ending) > limit_bytes:
+            tail = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
+            room = limit_bytes - len(tail) - len(ending)
+            while room and name[room] & 0xC0 == 0x80:
+                room -= 1
+            name = name[:room] + tail
+        return os.path.join(folder, name + ending)
 
     def find(self, path: bytes) -> Seen | None:
         """Return what has this name; None if nothing has."""
@@ -146,15 +163,3 @@ def _still_there(listing: Iterator[os.DirEntry[bytes]]) -> Iterator[os.DirEntry[
 
 def _seen(found: os.stat_result) -> Seen:
     return Seen(found.st_mode, found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino, found.st_nlink)
-
-
-def beside(path: bytes, ending: bytes) -> bytes:
-    """Return `<path><ending>`; a name that would be too long is cut, with a hash of the whole one."""
-    folder, name = os.path.split(path)
-    if len(name) + len(ending) > NAME_BYTES:
-        tail = b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
-        room = NAME_BYTES - len(tail) - len(ending)
-        while room and name[room] & 0xC0 == 0x80:
-            room -= 1
-        name = name[:room] + tail
-    return os.path.join(folder, name + ending)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cesar_watch.verify.finding import Finding, shown
-from cesar_watch.verify.folders import Folders, beside
+from cesar_watch.verify.folders import Folders
 from cesar_watch.verify.ledger import Book, Entry
 from cesar_watch.verify.recordings import Reads
 from cesar_watch.verify.terms import (
@@ -193,7 +193,7 @@ def check_reason(entry: Entry, folders: Folders) -> Iterator[Finding]:
         return
     if not folders.find(entry.source):
         return
-    path = beside(entry.source, REASON_ENDING)
+    path = folders.beside(entry.source, REASON_ENDING)
     seen = folders.find(path)
     if seen is None:
         yield Finding("reason_missing", path, entry.job_id)

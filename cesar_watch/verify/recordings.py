@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from cesar_watch.verify.finding import Finding, shown
-from cesar_watch.verify.folders import Folders, Seen, beside
+from cesar_watch.verify.folders import Folders, Seen
 from cesar_watch.verify.ledger import Book, Entry
 from cesar_watch.verify.terms import (
     CHECKPOINT,
@@ -128,7 +128,7 @@ def _job_folder(book: Book, folders: Folders, path: bytes, *, running: bool) -> 
         yield Finding("folder_unknown", path, job_id)
     elif entry is not None:
         companions = (SETTINGS_ENDING, os.fsencode(entry.ready_marker))
-        known = {entry.source, entry.moving_to, *(beside(entry.source, ending) for ending in companions)}
+        known = {entry.source, entry.moving_to, *(folders.beside(entry.source, ending) for ending in companions)}
         foreign = [name for name in others if os.path.join(path, name) not in known]
         yield from (Finding("file_foreign", os.path.join(path, name), job_id) for name in foreign)
     is_live = entry is not None and entry.state not in RESTING_ROOM

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+import errno
 import json
 import os
 import tempfile
 import unicodedata
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cesar_watch.core.durable import rename_noreplace
 from cesar_watch.core.job import State
 from cesar_watch.delivery.names import base_key
 from cesar_watch.delivery.reason_file import reason_path
@@ -20,7 +24,7 @@ from tests.fakes import FakeEngine
 from tests.names import LIMIT_BYTES, STEMS, names
 from tests.service_builders import Rig, open_rig
 
-PLAIN: dict[str, list[str]] = {"ignore": []}
+PLAIN: dict[str, list[str]] = {"ignore": ["!*"]}
 SHARED_MEMORY = Path("/dev/shm")
 ALL_STEMS = [stem[:251] + b".mp3" for stem in STEMS]
 
@@ -69,3 +73,49 @@ def test_reasons_of_any_two_names_lie_under_two_names_within_the_limit(one: byte
 
     assert len(paths) == len({one, other})
     assert all(len(path) <= LIMIT_BYTES for path in paths)
+
+
+def deep_folder(inbox: Path, depth: int) -> None:
+    """Make folders so deep that no path leads to the recording in the last one."""
+    descriptor = os.open(inbox, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d" * 250, dir_fd=descriptor)
+        inner = os.open("d" * 250, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(os.open("talk.mp3", os.O_CREAT | os.O_WRONLY, dir_fd=descriptor))
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("depth", [13, 14, 15, 16, 20])
+def test_folders_deeper_than_any_path_stop_nobody(tmp_path: Path, depth: int) -> None:
+    with open_rig(tmp_path, FakeEngine(), spool={"recursive": True}) as rig:
+        rig.drop("plain.mp3")
+        rig.drop("folder/talk.mp3")
+        deep_folder(rig.house.spool.inbox, depth)
+        rig.claim_all()
+        rig.work()
+        names = [job.display_name for job in rig.house.ledger.jobs([State.COMPLETED])]
+        assert names == ["talk.mp3", "plain.mp3"]
+    report = Examination(tmp_path, tmp_path / ".state", lambda: False, wait=lambda seconds: None).run()
+    assert {finding.code for finding in report.findings} <= {"unreadable"}
+
+
+def test_recording_whose_name_is_too_long_for_the_spool_waits_and_stops_nobody(tmp_path: Path) -> None:
+    """A library on another filesystem than the spool's, whose names are shorter."""
+
+    def rename(source: Path, target: Path) -> None:
+        if len(os.fsencode(target.name)) > 143:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(target))
+        rename_noreplace(source, target)
+
+    library = tmp_path / "library"
+    library.mkdir()
+    for name in ("a" * 200 + ".mp3", "talk.mp3"):
+        (library / name).write_bytes(name.encode())
+    with open_rig(tmp_path / "spool", FakeEngine(), spool={"claim": "copy", "inbox": library}) as rig:
+        rig.house.spool = dataclasses.replace(rig.house.spool, rename=rename)
+        rig.claim_all()
+        rig.work()
+        assert [job.display_name for job in rig.house.ledger.jobs()] == ["talk.mp3"]
+        assert rig.intake.parked == {"name_too_long": 1}

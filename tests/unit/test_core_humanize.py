@@ -61,3 +61,12 @@ def test_count_of_an_irregular_noun_uses_its_plural() -> None:
 )
 def test_rough_names_the_largest_unit_alone(seconds: float, words: str) -> None:
     assert humanize.rough(seconds) == words
+
+
+@pytest.mark.parametrize("letter", ["\n", "\r", "\x1b", "\x07", "\u202e", "\u2028", "\udcff", "\x9b"])
+def test_printable_leaves_nothing_that_a_terminal_obeys(letter: str) -> None:
+    assert humanize.printable(f"a{letter}b") == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_printable_leaves_words_of_any_language_alone() -> None:
+    assert humanize.printable("Žluťoučký kůň 日本 💾 [bold]") == "Žluťoučký kůň 日本 💾 [bold]"
