@@ -65,8 +65,9 @@ def _job(spool: Path) -> dict[str, Any]:
 # --- start-up -----------------------------------------------------------------------------
 
 SENDER = """
-import os, runpy, sys
+import os, runpy, signal, sys
 module, number = sys.argv[1], int(sys.argv[2])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background inherits that it is ignored
 
 class Sender:
     def find_spec(self, name, path=None, target=None):
