@@ -42,6 +42,7 @@ lint: install ## Check style and format
 
 types: install ## Check types strictly
 	$(BIN)/mypy
+	$(BIN)/mypy tools/*.py
 
 check: lint types test ## Everything that must pass before a commit
 
