@@ -6,11 +6,13 @@ disk, costs one window at most. The same values pass in memory when the engine r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationInfo, field_serializer, field_validator
 
 from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError, RecordingError
@@ -45,6 +47,16 @@ class Transcribe(Value):
     first_index: int = 0
     start_sample: int = 0
     language: str | None = None
+
+    @field_serializer("path", when_used="json")
+    def _spell(self, path: str) -> str:
+        """Names are bytes, which JSON can't spell where they are not UTF-8."""
+        return quote_from_bytes(os.fsencode(path))
+
+    @field_validator("path")
+    @classmethod
+    def _read(cls, path: str, info: ValidationInfo) -> str:
+        return os.fsdecode(unquote_to_bytes(path)) if info.mode == "json" else path
 
 
 class Loading(Value):
@@ -98,7 +110,9 @@ class Failed(Value):
     def from_fault(cls, fault: Exception) -> Failed:
         """Return the message for an exception; one that isn't ours counts against the attempt only."""
         if isinstance(fault, CesarError):
-            return cls(kind=fault.kind, reason=fault.reason, message=str(fault))
+            # It may name a recording whose name is not UTF-8.
+            message = str(fault).encode("utf-8", "replace").decode()
+            return cls(kind=fault.kind, reason=fault.reason, message=message)
         if isinstance(fault, MemoryError):
             message = "The engine ran out of memory: use a smaller model or a shorter engine.window_s."
             return cls(kind=Kind.TRANSIENT, reason="out_of_memory", message=message)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,16 @@ def test_failure_of_our_own_kind_crosses_the_pipe_unchanged(fault: CesarError, e
 def test_failure_of_a_library_counts_against_the_attempt_only(fault: Exception, reason: str) -> None:
     error = Failed.from_fault(fault).error()
     assert (type(error), error.reason) == (AttemptError, reason)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.wav", b"100%25.wav", "kůň.wav".encode(), b"a\nb.wav"])
+def test_request_for_a_recording_of_any_name_is_read_back_equal(name: bytes) -> None:
+    request = request_for(Path(os.fsdecode(b"/inbox/" + name)), {})
+    assert decode_request(encode(request)) == request
+
+
+def test_failure_of_a_recording_of_any_name_can_be_told() -> None:
+    fault = RecordingError(os.fsdecode(b"caf\xe9.wav is empty."), reason="empty_file")
+    told = decode_event(encode(Failed.from_fault(fault)))
+    assert isinstance(told, Failed)
+    assert told.message == "caf?.wav is empty."
