@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
+from cesar_watch.core.errors import CesarError
 from cesar_watch.core.sign_of_life import BEAT_S, SignOfLife
 from cesar_watch.service.house import House
 from cesar_watch.service.takeover import carry_out_adoptions
@@ -59,5 +61,8 @@ class Neighbours:
             self._is_shown, self._beat_at_s = False, None
 
     def close(self) -> None:
-        """Let go of the lock; a sign that is left tells on which host it was."""
+        """Take the sign away if no work is left, and let go of the lock; one that stays tells of which host it is."""
+        with contextlib.suppress(CesarError, OSError):
+            if not self._house.ledger.adoptions.is_there_work():
+                self._rest()
         self._sign.close()

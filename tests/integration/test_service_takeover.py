@@ -266,6 +266,21 @@ def test_instance_beats_while_it_has_work_and_leaves_the_disk_alone_otherwise(tm
         assert not (folder / SIGN).exists()
 
 
+@pytest.mark.parametrize("is_done", [True, False])
+def test_instance_that_ends_leaves_its_sign_only_where_it_leaves_work(tmp_path: Path, is_done: bool) -> None:
+    with instance(tmp_path, "a") as rig:
+        neighbours = Neighbours(rig.house)
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        neighbours.turn(0.0)
+        if is_done:
+            rig.work()
+        neighbours.close()
+
+        sign = look(rig.house.spool.processing)
+        assert (sign.life is not Life.ALIVE, (rig.house.spool.processing / SIGN).exists()) == (True, not is_done)
+
+
 def test_neighbours_take_over_what_was_asked_for_and_wake_the_worker(tmp_path: Path) -> None:
     with instance(tmp_path, "a") as rig:
         dead = rig.house.spool.instance
