@@ -30,6 +30,7 @@ PREFIX = "cesar-disks-"
 _LOCK = "in-use"
 
 _CLONE_NEWNS = 0x20000
+_MS_NOATIME = 1024  # a noted access changes the file, and with it what btrfs syncs along
 _MS_REMOUNT = 32
 _MNT_DETACH = 2
 _MS_REC_PRIVATE = 0x4000 | 0x40000
@@ -183,7 +184,7 @@ class Disk:
 
     def _mount(self) -> None:
         kind, options = self.filesystem.name.encode(), self.filesystem.options.encode()
-        _call("mount", self._device.encode(), os.fsencode(self.mount_point), kind, 0, options or None)
+        _call("mount", self._device.encode(), os.fsencode(self.mount_point), kind, _MS_NOATIME, options or None)
 
     def _unmount(self) -> None:
         unmount(self.mount_point)
