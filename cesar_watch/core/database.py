@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -197,6 +197,25 @@ def fetch(path: Path, database: APSWDatabase, query: Query, decode: Callable[[Ma
     """
     with ledger_faults(path), _unreadable_rows(path):
         return [decode(row) for row in query.dicts().execute(database)]
+
+
+def ask(
+    path: Path,
+    database: APSWDatabase,
+    sql: str,
+    parameters: Sequence[Any] | Mapping[str, Any],
+    decode: Callable[[Mapping[str, Any]], T],
+) -> list[T]:
+    """Return a query's rows as values, as `fetch` does, for what is asked all the time.
+
+    peewee takes five times as long to build such a query as SQLite to answer it.
+    """
+    with ledger_faults(path), _unreadable_rows(path):
+        cursor = database.execute_sql(sql, parameters)
+        return [
+            decode({about[0]: value for about, value in zip(cursor.getdescription(), row, strict=True)})
+            for row in cursor
+        ]
 
 
 @contextlib.contextmanager

@@ -18,17 +18,27 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from peewee import SQL, fn
+from peewee import fn
 
 from cesar_watch.core.adoptions import Adoptions
-from cesar_watch.core.database import fetch, ledger_faults, open_owned, open_reading, open_visiting
+from cesar_watch.core.database import ask, fetch, ledger_faults, open_owned, open_reading, open_visiting
 from cesar_watch.core.errors import LeaseLost, LedgerError, UsageError
 from cesar_watch.core.job import NO_DUPLICATE, UNFINISHED, Event, FileIdentity, Job, Request, State, advance
 from cesar_watch.core.lookup import Lookup
 from cesar_watch.core.notice import Notice
 from cesar_watch.core.notice_queue import NoticeQueue
 from cesar_watch.core.rebuild import Rebuild
-from cesar_watch.core.tables import WHOLE_ROW, JobRow, MetaRow, NoticeRow, TransitionRow, is_due, to_columns, to_job
+from cesar_watch.core.tables import (
+    IS_DUE,
+    WHOLE_ROW,
+    JobRow,
+    MetaRow,
+    NoticeRow,
+    TransitionRow,
+    due_by,
+    to_columns,
+    to_job,
+)
 from cesar_watch.core.taken import Taken, TakenSources
 
 
@@ -218,9 +228,8 @@ class Ledger:
 
     def next_due(self, now: datetime, longest_wait_s: float = math.inf) -> Job | None:
         """Return the job that `lease_next` would lease: the oldest that waits neither for a time nor for its twin."""
-        ready = is_due(JobRow.not_before_at, now, longest_wait_s) & ~_waits_for_twin()
-        query = JobRow.select(WHOLE_ROW).where(JobRow.state == State.PENDING, JobRow.request.is_null(), ready)
-        return self._first(query.order_by(JobRow.seq))
+        found = ask(self.path, self._database, _NEXT_DUE, due_by(now, longest_wait_s), to_job)
+        return found[0] if found else None
 
     def forget(self, job: Job) -> None:
         """Remove a job, its history and its notices; its files are the caller's affair."""
@@ -248,10 +257,10 @@ class Ledger:
         Raises:
             UsageError: There is none.
         """
-        job = self._first(JobRow.select(WHOLE_ROW).where(JobRow.job_id == job_id))
-        if job is None:
+        found = ask(self.path, self._database, _BY_ID, (job_id,), to_job)
+        if not found:
             raise UsageError(f"There is no job {job_id}: `cesar-watch jobs` lists them.", reason="no_such_job")
-        return job
+        return found[0]
 
     def find(self, prefix: str) -> Job:
         """Return the only job whose id begins with `prefix`.
@@ -321,23 +330,20 @@ class Ledger:
         with ledger_faults(self.path):
             return list(query.dicts().execute(self._database))
 
-    def _first(self, query: Any) -> Job | None:
-        return next(iter(self._all(query.limit(1))), None)
-
     def _all(self, query: Any) -> list[Job]:
         return fetch(self.path, self._database, query, to_job)
 
 
-def _waits_for_twin() -> Any:
-    """Return the condition that the job for which a row waits is not finished.
-
-    It was claimed before: so no two can wait for each other, whatever sidecars a ledger was rebuilt from.
-    """
-    twin = JobRow.alias()
-    unfinished = twin.select(SQL("1")).where(
-        twin.job_id == JobRow.duplicate_of, twin.seq < JobRow.seq, twin.state.in_(UNFINISHED)
-    )
-    return JobRow.duplicate_of.is_null(False) & fn.EXISTS(unfinished)
-
-
+_UNFINISHED = ", ".join(f"'{state}'" for state in UNFINISHED)
+_BY_ID = "SELECT * FROM job WHERE job_id = ?"
+_NEXT_DUE = f"""
+SELECT * FROM job
+WHERE state = '{State.PENDING}' AND request IS NULL AND {IS_DUE} AND NOT EXISTS (
+    SELECT * FROM job AS twin
+    WHERE twin.job_id = job.duplicate_of AND twin.seq < job.seq AND twin.state IN ({_UNFINISHED})
+)
+ORDER BY seq LIMIT 1
+"""  # noqa: S608  (only constants of ours are put in)
+"""A job waits only for a twin that was claimed before it: so no two can wait for each other, whatever sidecars a
+ledger was rebuilt from."""
 _SHOWN = [state for state in State if state is not State.CLAIMING]

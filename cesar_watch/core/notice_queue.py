@@ -11,9 +11,9 @@ from typing import Any
 from peewee import fn
 from playhouse.apsw_ext import APSWDatabase
 
-from cesar_watch.core.database import fetch, ledger_faults
+from cesar_watch.core.database import ask, fetch, ledger_faults
 from cesar_watch.core.notice import Notice, NoticeStatus, QueuedNotice
-from cesar_watch.core.tables import WHOLE_ROW, NoticeRow, is_due, to_queued_notice
+from cesar_watch.core.tables import IS_DUE, WHOLE_ROW, NoticeRow, due_by, to_queued_notice
 
 
 class NoticeQueue:
@@ -31,13 +31,8 @@ class NoticeQueue:
 
     def due(self, now: datetime, longest_wait_s: float = math.inf) -> QueuedNotice | None:
         """Return the oldest notice whose time has come; `longest_wait_s` as for `Ledger.lease_next`."""
-        ready = is_due(NoticeRow.not_before_at, now, longest_wait_s)
-        query = (
-            NoticeRow.select(WHOLE_ROW)
-            .where(NoticeRow.status == NoticeStatus.PENDING, ready)
-            .order_by(NoticeRow.number)
-        )
-        return next(iter(self._all(query.limit(1))), None)
+        found = ask(self._path, self._database, _NEXT_DUE, due_by(now, longest_wait_s), to_queued_notice)
+        return found[0] if found else None
 
     def sent(self, queued: QueuedNotice, now: datetime) -> None:
         """Note that a channel took the notice."""
@@ -79,3 +74,8 @@ class NoticeQueue:
 
     def _all(self, query: Any) -> list[QueuedNotice]:
         return fetch(self._path, self._database, query, to_queued_notice)
+
+
+_NEXT_DUE = f"""
+SELECT * FROM notice WHERE status = '{NoticeStatus.PENDING}' AND {IS_DUE} ORDER BY number LIMIT 1
+"""  # noqa: S608  (only constants of ours are put in)

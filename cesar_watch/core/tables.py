@@ -14,7 +14,6 @@ from peewee import (
     SQL,
     AutoField,
     BlobField,
-    Expression,
     FloatField,
     IntegerField,
     Model,
@@ -144,6 +143,12 @@ WHOLE_ROW = SQL("*")
 TABLES = (MetaRow, JobRow, TransitionRow, NoticeRow, TakenRow)
 SINCE: dict[type[Model], int] = {TakenRow: 4}
 """The schema version that brought a table, where it is not the first."""
+IS_DUE = "(not_before_at IS NULL OR not_before_at <= :now OR not_before_at > :latest)"
+"""That a row need not wait any longer, by the wall clock.
+
+A time further off than any wait can be was written before somebody set the clock back; it counts as come, since the
+wait it stood for can't be told any more.
+"""
 _TIMES = ("not_before_at", "created_at", "started_at", "updated_at", "completed_at", "estimated_completion_at")
 _UNCHANGED = (
     *("seq", "job_id", "base", "sha256", "attempts", "interruptions", "lease", "progress", "message"),
@@ -151,14 +156,9 @@ _UNCHANGED = (
 )
 
 
-def is_due(not_before_at: FloatField, now: datetime, longest_wait_s: float) -> Expression:
-    """Return the condition that a row need not wait any longer, by the wall clock.
-
-    A time further off than `longest_wait_s` was written before somebody set the clock back; it counts as come,
-    since the wait it stood for can't be told any more.
-    """
-    latest = now.timestamp() + longest_wait_s
-    return not_before_at.is_null() | (not_before_at <= now.timestamp()) | (not_before_at > latest)
+def due_by(now: datetime, longest_wait_s: float) -> dict[str, float]:
+    """Return the parameters of `IS_DUE`."""
+    return {"now": now.timestamp(), "latest": now.timestamp() + longest_wait_s}
 
 
 def to_job(row: Mapping[str, Any]) -> Job:
