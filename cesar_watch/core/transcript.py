@@ -30,7 +30,8 @@ class Segment(Value):
     """A stretch of speech with its text, and the figures by which its quality is judged.
 
     `no_speech_prob` (0-1), `avg_logprob` (natural logarithm) and `compression_ratio` are Whisper's
-    (Radford et al. 2022, section 4.5).
+    (Radford et al. 2022, section 4.5). `speaker` is the label of the channel it was heard on, where channels are
+    transcribed apart.
     """
 
     start_s: float
@@ -40,6 +41,7 @@ class Segment(Value):
     no_speech_prob: float = 0.0
     compression_ratio: float = 1.0
     words: tuple[Word, ...] = ()
+    speaker: str | None = None
 
 
 class Window(Value):
