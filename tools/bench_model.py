@@ -87,7 +87,8 @@ def _fill(spec: WhisperSpec, size: Size, chance: np.random.Generator) -> None:
     width = size.width
 
     def noise(*shape: int) -> Array:
-        return (chance.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+        values: Array = (chance.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+        return values
 
     def linear(into: Any, rows: int, columns: int) -> None:
         into.weight, into.bias = noise(rows, columns), np.zeros(rows, np.float32)
