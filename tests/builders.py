@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cesar_watch.core.durable import Rename, rename_noreplace
 from cesar_watch.core.job import FileIdentity, Job, State
+from cesar_watch.core.ledger import Ledger
 from cesar_watch.core.spool import ROOMS, Spool
 from cesar_watch.core.transcript import Segment, Transcript, Window, Word
 
@@ -78,6 +80,14 @@ def make_transcript(*segments: Segment, duration_s: float = 60.0, language: str 
         segments=segments,
     )
     return Transcript(duration_s=duration_s, declared_s=duration_s, skipped_packets=0, windows=(window,))
+
+
+def lease_next(ledger: Ledger, lease: str, now: datetime, longest_wait_s: float = math.inf) -> Job | None:
+    """Lease the job that comes first, or the next one where somebody was faster; None where none is due."""
+    while due := ledger.next_due(now, longest_wait_s):
+        if job := ledger.lease(due, lease, now):
+            return job
+    return None
 
 
 def make_spool(root: Path, *, job: Job | None = None, rename: Rename = rename_noreplace) -> Spool:

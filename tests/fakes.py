@@ -47,7 +47,7 @@ class FakeEngine:
 
     A script is a list of steps, for a file name: a `Window` is delivered; a `CesarError` or another exception
     is a failure as the real engine tells it, but `AttemptError(reason="engine_crashed")` is raised, as
-    when its process dies; `STALL` never ends. A resumed request skips windows before `first_index`.
+    when its process dies; `STALL` never ends. A resumed request skips windows that are durable.
 
     Attributes:
         requests: Every request so far, in order.
@@ -76,7 +76,12 @@ class FakeEngine:
         self._loaded = False
 
     def transcribe(
-        self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
+        self,
+        request: Transcribe,
+        *,
+        poll: Callable[[], None],
+        poll_every_s: float = 0.5,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> Generator[Event, None, None]:
         """Play the script of the request's file."""
         self.requests.append(request)
@@ -116,8 +121,8 @@ class FakeEngine:
         end_s = request.start_sample / SAMPLE_RATE
         for step in self.scripts.get(source.name, self._default):
             if isinstance(step, Window):
-                if step.index >= request.first_index:
-                    yield WindowDone(window=step, decoded_s=step.end_s)
+                if step.index >= request.first_index and step.index not in request.done:
+                    yield WindowDone(window=step)
                     end_s = step.end_s
             elif isinstance(step, Exception):
                 if isinstance(step, AttemptError) and step.reason == "engine_crashed":

@@ -17,8 +17,10 @@ from cesar_watch.core.job import Job, State
 from cesar_watch.core.spool import create_spool
 from cesar_watch.service import recovery
 from cesar_watch.service.attempt import Stop
+from cesar_watch.service.clerk import Clerk
 from cesar_watch.service.house import Clock, House, open_house
 from cesar_watch.service.intake import Intake
+from cesar_watch.service.places import Places
 from cesar_watch.service.worker import Worker
 from cesar_watch.speech.protocol import Engine
 
@@ -59,7 +61,9 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.intake = Intake(self.house, wake=threading.Event())
-        self.worker = Worker(self.house, stop=self.stop, maker=lambda settings: self.engine)
+        places = Places(lambda settings: self.engine)
+        self.clerk = Clerk(self.house, places)
+        self.worker = Worker(self.house, stop=self.stop, places=places)
 
     def drop(self, name: str, content: bytes | None = None) -> Path:
         """Put a recording into the inbox; without `content` it sounds like no other that has another name."""
@@ -76,7 +80,8 @@ class Rig:
         return self.house.ledger.jobs([State.PENDING])
 
     def work(self) -> None:
-        """Take worker turns until nothing is due."""
+        """See to what was asked for, then take worker turns until nothing is due."""
+        self.clerk.turn(self.hand.elapsed_s)
         while self.worker.turn(self.hand.elapsed_s) == 0.0:
             pass
 

@@ -84,7 +84,8 @@ from cesar_watch.service import recovery
 from cesar_watch.service.house import open_house
 with open_house(Settings(spool={"root": Path(sys.argv[1])})) as house:
     recovery.recover(house)
-    assert house.ledger.lease_next("bench", house.clock.now())
+    due = house.ledger.next_due(house.clock.now())
+    assert due and house.ledger.lease(due, "bench", house.clock.now())
 """
 
 

@@ -92,7 +92,7 @@ def _serve(config: Path | None, overrides: list[str] | None, *, drain: bool) -> 
         supervisor.announce(path)
         code = supervisor.run()
     if drain:
-        done = f"{supervisor.worker.completed} completed, {supervisor.worker.failed} failed"
+        done = f"{supervisor.completed} completed, {supervisor.failed} failed"
         parked = supervisor.intake.parked
         left = f", {sum(parked.values())} left in the inbox ({by_reason(parked)})" if parked else ""
         out.print(f"Drained: {done}{left}.")

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
-NoticeEvent = Literal["completed", "failed", "duplicate", "paused", "resumed"]
+NoticeEvent = Literal["completed", "failed", "duplicate", "paused", "resumed", "degraded"]
 Seconds = Annotated[float, Field(gt=0)]
 
 READY_MARKER = r"\.[^/\\\x00-\x1f]*[^/\\\x00-\x1f.]"
@@ -185,12 +185,28 @@ class EngineSettings(Section):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
     compute_type: str = Field("default", description='CTranslate2 compute type, for example "int8" or "float16".')
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for the model; 0: as many as cores.")
+    workers: Annotated[int, Field(ge=0, le=64)] = Field(
+        0,
+        description="Windows that are worked on at once, of one recording or of several; 0: chosen by cores, memory "
+        "and what `cesar-watch bench` has measured.",
+    )
+    threads: Annotated[int, Field(ge=0)] = Field(
+        0, description="CPU threads for each of them; 0: the cores divided between them."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=64)] = Field(
+        1,
+        description="Pieces of 30 s in one computation. More is faster, most of all on GPUs, and takes more memory; no "
+        "text is carried from piece to piece.",
+    )
     beam_size: Annotated[int, Field(ge=1, le=20)] = Field(5, description="Beam search width.")
     window_s: Annotated[float, Field(ge=5, le=3600)] = Field(
-        120.0, description="Seconds of recording that are worked on, and made durable, at a time."
+        300.0, description="Seconds of recording that are worked on, and made durable, at a time; at most."
     )
     language: str | None = Field(None, description='Fixed language ("en", "cs" ...). Left out: detected on speech.')
+    languages: list[str] = Field(
+        [], description='The only languages that may be detected (["cs", "en"]). Left out: all that the model knows.'
+    )
+    multilingual: bool = Field(False, description="Detect the language anew in each window.")
     task: Literal["transcribe", "translate"] = Field("transcribe", description="translate: into English.")
     initial_prompt: str | None = Field(None, description="Text that shows the model the style and names to expect.")
     hotwords: str | None = Field(None, description="Words that the model should prefer.")
@@ -198,6 +214,10 @@ class EngineSettings(Section):
     condition_on_previous_text: bool = Field(
         False, description="Feed each segment's text to the next inside a window; risks repetition loops."
     )
+    channels: Literal["mix", "split"] = Field(
+        "mix", description="split: each channel of a recording is transcribed apart, as a speaker of its own."
+    )
+    channel_names: list[str] = Field(["L", "R"], description="Names of the speakers, in the order of the channels.")
     isolation: Literal["process", "thread"] = Field(
         "process", description="process: decoder and model live in a process that can be killed."
     )
@@ -227,7 +247,12 @@ class RecordingSettings(EngineSettings, OutputSettings):
     Only what was set counts: `model_fields_set`.
     """
 
-    @field_validator("download", "isolation", "idle_unload_s")
+    priority: Annotated[int, Field(ge=-100, le=100)] = Field(
+        0,
+        description="Who goes first: the higher. Among equals the one of whose recording less is done, then the older.",
+    )
+
+    @field_validator("download", "isolation", "idle_unload_s", "workers")
     @classmethod
     def _of_the_service(cls, value: Any) -> Any:
         raise ValueError("is the whole service's: it can only be set in [engine] of config.toml")
@@ -258,8 +283,9 @@ class NotifySettings(Section):
 
     url: str = Field(description='An apprise URL: "ntfy://host/topic", "mailto://...", "json://host/path" ...')
     events: list[NoticeEvent] = Field(
-        ["completed", "failed", "duplicate", "paused", "resumed"],
-        description="What is told: ends of a job; and when the service pauses (disk full, share gone) and goes on.",
+        ["completed", "failed", "duplicate", "paused", "resumed", "degraded"],
+        description="What is told: ends of a job; when the service pauses (disk full, share gone) and goes on; when "
+        "the GPU failed and the CPU takes over.",
     )
     match: str = Field(
         "*", description='Only recordings whose inbox path matches this glob ("interviews/*"); pauses always.'
@@ -321,5 +347,5 @@ class Settings(BaseSettings):
         }
 
 
-MACHINE_KEYS = {"download", "device", "compute_type", "threads", "isolation", "idle_unload_s", "timeout_s"}
+MACHINE_KEYS = {"download", "device", "compute_type", "workers", "threads", "isolation", "idle_unload_s", "timeout_s"}
 """Engine settings that say where and how the model runs, not what it makes."""

@@ -101,6 +101,12 @@ class AttemptError(CesarError):
     reason = "attempt_failed"
 
 
+class EngineLost(AttemptError):
+    """The engine died while it worked on this recording and others: nobody knows over which, so this is no attempt."""
+
+    reason = "engine_lost"
+
+
 class Unfinished(AttemptError):
     """Whoever writes the recording has not finished: wait for them, however long; this is nobody's attempt."""
 

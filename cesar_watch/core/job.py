@@ -5,6 +5,7 @@ Nothing here touches a disk or a clock; the ledger carries the table out with co
 
 from __future__ import annotations
 
+import bisect
 import os
 import secrets
 from collections.abc import Container, Mapping
@@ -110,6 +111,22 @@ def advance(state: State, event: Event) -> State:
         raise IllegalTransition(f"A job that is {state.shown} can't be {event.value}.") from None
 
 
+Precedence = tuple[int, int, int]
+"""Who goes first: the lower."""
+
+LEVELS_S = (300.0, 3600.0)
+"""Seconds of a recording that are done, at which it steps back behind those that have had less."""
+
+
+def precedence(priority: int, done_s: float, seq: int) -> Precedence:
+    """Return a job's place among others: by priority, then by what it has had already, then in the order of claims.
+
+    A multilevel feedback queue (Corbató et al. 1962): nobody needs to know beforehand how long a recording is, and
+    short ones never wait for long ones to end.
+    """
+    return -priority, bisect.bisect_right(LEVELS_S, done_s), seq
+
+
 def new_job_id() -> str:
     """Return sixteen random hexadecimal digits: short prefixes of it stay unique for a person's queue."""
     return secrets.token_hex(8)
@@ -158,8 +175,8 @@ class Job:
     as it was published; jobs of older versions have none. `duplicate_of` is the job with the same content and the
     same settings for which this one waits, or waited and now shares its outputs: those are then paths relative
     to `outbox/<subfolder>/`, and not this job's own. `interruptions` counts the deaths of the service
-    in a row, without a durable window between them, that were not held against the recording. All `_at`
-    are aware UTC datetimes.
+    in a row, without a durable window between them, that were not held against the recording. `done_s`
+    is how much of the recording its checkpoint has. All `_at` are aware UTC datetimes.
     """
 
     seq: int
@@ -193,12 +210,23 @@ class Job:
     outputs_sha256: dict[str, str] = field(default_factory=dict)
     duplicate_of: str | None = None
     interruptions: int = 0
+    done_s: float = 0.0
     error: Failure | None = None
 
     @property
     def display_name(self) -> str:
         """The recording's name as valid text; undecodable bytes become the replacement character."""
         return self.name.decode("utf-8", "replace")
+
+    @property
+    def priority(self) -> int:
+        """Who goes first: the higher."""
+        return int(self.options.get("priority", 0))
+
+    @property
+    def precedence(self) -> Precedence:
+        """The job's place among those that wait or are worked on."""
+        return precedence(self.priority, self.done_s, self.seq)
 
     @property
     def is_copied(self) -> bool:

@@ -23,7 +23,7 @@ from peewee import fn
 from cesar_watch.core.adoptions import Adoptions
 from cesar_watch.core.database import ask, fetch, ledger_faults, open_owned, open_reading, open_visiting
 from cesar_watch.core.errors import LeaseLost, LedgerError, UsageError
-from cesar_watch.core.job import NO_DUPLICATE, UNFINISHED, Event, FileIdentity, Job, Request, State, advance
+from cesar_watch.core.job import LEVELS_S, NO_DUPLICATE, UNFINISHED, Event, FileIdentity, Job, Request, State, advance
 from cesar_watch.core.lookup import Lookup
 from cesar_watch.core.notice import Notice
 from cesar_watch.core.notice_queue import NoticeQueue
@@ -204,30 +204,29 @@ class Ledger:
         if query.execute(self._database) != 1:
             raise LeaseLost(f"Job {job.job_id} was changed by somebody else; this attempt ends without a trace.")
 
-    def lease_next(self, lease: str, now: datetime, longest_wait_s: float = math.inf) -> Job | None:
-        """Give the oldest pending job whose time has come to a worker, counting the attempt before any work.
+    def lease(self, job: Job, lease: str, now: datetime) -> Job | None:
+        """Give a pending job to a worker, counting the attempt before any work; None if somebody was faster."""
+        with contextlib.suppress(LeaseLost):
+            return self.apply(
+                job,
+                Event.LEASED,
+                now,
+                lease=lease,
+                attempts=job.attempts + 1,
+                not_before_at=None,
+                error=None,
+                message="",
+                started_at=job.started_at or now,
+                **(NO_DUPLICATE if job.duplicate_of else {}),
+            )
+        return None
+
+    def next_due(self, now: datetime, longest_wait_s: float = math.inf) -> Job | None:
+        """Return the pending job that comes first of those that wait neither for a time nor for a twin.
 
         Args:
             longest_wait_s: No job is told to wait longer; one that seems to waits for a clock that was set back.
         """
-        while job := self.next_due(now, longest_wait_s):
-            with contextlib.suppress(LeaseLost):  # another worker was first: take the next
-                return self.apply(
-                    job,
-                    Event.LEASED,
-                    now,
-                    lease=lease,
-                    attempts=job.attempts + 1,
-                    not_before_at=None,
-                    error=None,
-                    message="",
-                    started_at=job.started_at or now,
-                    **(NO_DUPLICATE if job.duplicate_of else {}),
-                )
-        return None
-
-    def next_due(self, now: datetime, longest_wait_s: float = math.inf) -> Job | None:
-        """Return the job that `lease_next` would lease: the oldest that waits neither for a time nor for its twin."""
         found = ask(self.path, self._database, _NEXT_DUE, due_by(now, longest_wait_s), to_job)
         return found[0] if found else None
 
@@ -337,13 +336,15 @@ class Ledger:
 _UNFINISHED = ", ".join(f"'{state}'" for state in UNFINISHED)
 _BY_ID = "SELECT * FROM job WHERE job_id = ?"
 _NEXT_DUE = f"""
-SELECT * FROM job
-WHERE state = '{State.PENDING}' AND request IS NULL AND {IS_DUE} AND NOT EXISTS (
-    SELECT * FROM job AS twin
-    WHERE twin.job_id = job.duplicate_of AND twin.seq < job.seq AND twin.state IN ({_UNFINISHED})
+SELECT * FROM job WHERE seq = (
+    SELECT seq FROM job
+    WHERE state = '{State.PENDING}' AND request IS NULL AND {IS_DUE} AND NOT EXISTS (
+        SELECT * FROM job AS twin
+        WHERE twin.job_id = job.duplicate_of AND twin.duplicate_of IS NULL AND twin.state IN ({_UNFINISHED})
+    )
+    ORDER BY priority DESC, {" + ".join(f"(done_s >= {level_s})" for level_s in LEVELS_S)}, seq LIMIT 1
 )
-ORDER BY seq LIMIT 1
 """  # noqa: S608  (only constants of ours are put in)
-"""A job waits only for a twin that was claimed before it: so no two can wait for each other, whatever sidecars a
-ledger was rebuilt from."""
+"""The order is that of `job.precedence`. A job waits only for a twin that does not wait itself: so no two can wait for
+each other, whatever sidecars a ledger was rebuilt from."""
 _SHOWN = [state for state in State if state is not State.CLAIMING]

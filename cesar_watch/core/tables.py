@@ -23,7 +23,7 @@ from peewee import (
 from cesar_watch.core.job import Failure, FileIdentity, Job, Request, State
 from cesar_watch.core.notice import Notice, NoticeStatus, QueuedNotice
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 APPLICATION_ID = 0x43535257
 """Written into the SQLite header, so that a foreign database is told from ours."""
 
@@ -56,6 +56,8 @@ class JobRow(Model):
     mtime_ns = IntegerField()
     sha256 = TextField(null=True, index=True)
     options = TextField()
+    priority = IntegerField(default=0)
+    done_s = FloatField(default=0.0)
     attempts = IntegerField(default=0)
     interruptions = IntegerField(default=0)
     lease = TextField(null=True)
@@ -152,7 +154,7 @@ wait it stood for can't be told any more.
 _TIMES = ("not_before_at", "created_at", "started_at", "updated_at", "completed_at", "estimated_completion_at")
 _UNCHANGED = (
     *("seq", "job_id", "base", "sha256", "attempts", "interruptions", "lease", "progress", "message"),
-    *("duration_s", "language", "language_probability", "rtf", "duplicate_of"),
+    *("duration_s", "language", "language_probability", "rtf", "duplicate_of", "done_s"),
 )
 
 
@@ -201,6 +203,8 @@ def to_columns(changes: Mapping[str, Any]) -> dict[str, Any]:
             columns[key] = value.timestamp() if value else None
         elif key in ("options", "outputs", "outputs_sha256", "quality"):
             columns[key] = None if value is None else json.dumps(value)
+            if key == "options":
+                columns["priority"] = value.get("priority", 0)
         elif key in JobRow._meta.fields:  # peewee's own name for the table's columns
             columns[key] = value
         else:

@@ -44,10 +44,18 @@ class Segment(Value):
     speaker: str | None = None
 
 
+class Stretch(Value):
+    """A part of the recording: [start_s, end_s)."""
+
+    start_s: float
+    end_s: float
+
+
 class Window(Value):
     """The unit of work, checkpoint, progress and resume: [start_s, end_s) of the recording.
 
-    `index` counts from 0. `speech_s` is the voice activity found, whatever text came out of it.
+    `index` counts from 0. `speech_s` is the voice activity found, whatever text came out of it; `unheard` is where
+    there was so much of it without text, even at a second look, that something must be missing.
     """
 
     index: int
@@ -57,6 +65,12 @@ class Window(Value):
     language: str | None = None
     language_probability: float | None = None
     segments: tuple[Segment, ...] = ()
+    unheard: tuple[Stretch, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The words alone, one space between segments."""
+        return " ".join(segment.text.strip() for segment in self.segments)
 
 
 class Transcript(Value):

@@ -54,10 +54,10 @@ def notices_for(job: Job, channels: Iterable[NotifySettings], *, text: str) -> l
     return list(notices.values())
 
 
-def pause_notices(
-    event: Literal["paused", "resumed"], message: str, channels: Iterable[NotifySettings]
+def service_notices(
+    event: Literal["paused", "resumed", "degraded"], message: str, channels: Iterable[NotifySettings]
 ) -> list[Notice]:
-    """Return the notices for the service's pause or its end, at most one for each channel; they are of no job.
+    """Return the notices about the service itself, at most one for each channel; they are of no job.
 
     Args:
         message: A sentence: what is wrong and what to do, or that it is over.

@@ -125,7 +125,10 @@ def _applied(settings: Settings, layers: list[Layer]) -> dict[str, Any]:
     options = settings.job_options()
     for layer in layers:
         for key, value in layer.chosen.items():
-            options["engine" if key in EngineSettings.model_fields else "output"][key] = value
+            if key == "priority":
+                options[key] = value
+            else:
+                options["engine" if key in EngineSettings.model_fields else "output"][key] = value
     if layers:
         options["overrides"] = [layer.as_mapping() for layer in layers]
     return options

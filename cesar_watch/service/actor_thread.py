@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from typing import Protocol
 
 from cesar_watch.core.errors import CesarError, folder_fault
@@ -40,14 +41,28 @@ class ActorThread(threading.Thread):
 
     `fault` is the systemic fault that pauses it, if any; `crash` the bug that ended it. `beat_s` is
     when it last showed life, in monotonic seconds.
+
+    Args:
+        told: How many actors of a kind pause for which reason; shared by all, since the log hears once of what several
+            of a kind ("worker 1", "worker 2") meet.
     """
 
-    def __init__(self, actor: Actor, *, wake: threading.Event, stop: Stop, clock: Clock) -> None:
+    def __init__(
+        self,
+        actor: Actor,
+        *,
+        wake: threading.Event,
+        stop: Stop,
+        clock: Clock,
+        told: Counter[tuple[str, str]] | None = None,
+    ) -> None:
         super().__init__(name=actor.name)
         self._actor = actor
         self._wake = wake
         self._stop_asked = stop
         self._clock = clock
+        self._kind = actor.name.partition(" ")[0]
+        self._told = Counter() if told is None else told
         self.beat_s = clock.monotonic_s()
         self._pause_s = 0.0
         self.fault: CesarError | None = None
@@ -87,15 +102,24 @@ class ActorThread(threading.Thread):
         """End the pause; a turn that lasts for hours calls it as soon as work has become durable again."""
         self._pause_s = 0.0
         if self.fault is not None:
-            log.warning("%s goes on: the fault is gone.", self.name.capitalize())
+            self._forget(self.fault)
+            if not any(number for (kind, _), number in self._told.items() if kind == self._kind):
+                log.warning("%s goes on: the fault is gone.", self._kind.capitalize())
             self.fault = None
 
     def _pause(self, fault: CesarError) -> float:
         if self.fault is None or self.fault.reason != fault.reason:
-            log.error("%s pauses: %s", self.name.capitalize(), fault)
+            if self.fault is not None:
+                self._forget(self.fault)
+            self._told[self._kind, fault.reason] += 1
+            if self._told[self._kind, fault.reason] == 1:
+                log.error("%s pauses: %s", self._kind.capitalize(), fault)
         self.fault = fault
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S) or PAUSE_S
         return self._pause_s
+
+    def _forget(self, fault: CesarError) -> None:
+        self._told[self._kind, fault.reason] -= 1
 
     def _wait(self, wait_s: float) -> None:
         until_s = self._clock.monotonic_s() + wait_s

@@ -6,38 +6,26 @@ ends in exactly one of: completed, duplicate, failed, cancelled, pending again.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from cesar_watch.core.errors import (
-    AttemptError,
-    CesarError,
-    Kind,
-    LeaseLost,
-    RecordingError,
-    SpoolError,
-    Unfinished,
-    folder_fault,
-)
-from cesar_watch.core.humanize import duration, size
-from cesar_watch.core.job import Event, FileIdentity, Job, Request, State
-from cesar_watch.core.mounts import is_remote
+from cesar_watch.core.errors import AttemptError, CesarError, EngineLost, Kind, LeaseLost, SpoolError, folder_fault
+from cesar_watch.core.humanize import duration
+from cesar_watch.core.job import Event, Job, Request, State
 from cesar_watch.core.transcript import Transcript
-from cesar_watch.intake.probe import Short
-from cesar_watch.intake.whole import examine
 from cesar_watch.service import endings, retrying
 from cesar_watch.service.announce import announce
 from cesar_watch.service.duplicates import find_twin
 from cesar_watch.service.house import House
+from cesar_watch.service.identify import identified, see_unchanged
 from cesar_watch.service.pace import Pace
 from cesar_watch.service.taken_over import is_taken_over
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
-from cesar_watch.speech.protocol import Engine
+from cesar_watch.speech.protocol import Engine, Loaded
 from cesar_watch.speech.quality import judge
 from cesar_watch.speech.transcribe import Progress, transcribe
 
@@ -52,8 +40,12 @@ class CancelAsked(Exception):
     """A person cancelled the job while it was being worked on."""
 
 
-class StopAsked(Exception):
-    """The service is stopping; the attempt is handed back."""
+class HandedBack(Exception):
+    """The attempt is handed back, what it has done is kept: the service is stopping, or another job comes first."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass
@@ -68,7 +60,10 @@ class Attempt:
 
     Args:
         beat: Called whenever the attempt shows that it is alive.
-        going_on: Called after each window that has become durable.
+        loaded: Takes what the engine says of a model that was loaded.
+        durable: Called after each window that has become durable, with the job as it is then; returns whether another
+            job is to have the place.
+        lost: Called where the engine died over this job, or over another one.
     """
 
     def __init__(
@@ -79,14 +74,19 @@ class Attempt:
         *,
         stop: Stop,
         beat: Callable[[], None],
-        going_on: Callable[[], None],
+        loaded: Callable[[Loaded], None],
+        durable: Callable[[Job], bool],
+        lost: Callable[[Job], None],
     ) -> None:
         self._house = house
         self._engine = engine
         self._job = job
         self._stop = stop
         self._beat = beat
-        self._going_on = going_on
+        self._loaded = loaded
+        self._durable = durable
+        self._lost = lost
+        self._gives_way = False
         self._timeout_s = job.options["engine"].get("timeout_s", house.settings.engine.timeout_s)
         started_s = house.clock.monotonic_s()
         usual_rtf = house.ledger.usual_rtf(job.options["engine"].get("model", ""))
@@ -95,6 +95,8 @@ class Attempt:
         self._started_s = started_s
         self._heartbeat_s = started_s
         self._sidecar_is_stale = False
+        self._seen: Progress | None = None
+        self._stored: Progress | None = None
         self._windows_before = 0
 
     def run(self) -> Job:
@@ -108,11 +110,13 @@ class Attempt:
             return self._worked_on()
         except CancelAsked:
             return endings.cancel(self._house, self._fresh())
-        except StopAsked:
-            return retrying.release(self._house, self._fresh(), "stopped")
+        except HandedBack as why:
+            return retrying.release(self._house, self._fresh(), why.reason)
         except LeaseLost:
             raise
         except CesarError as fault:
+            if fault.reason == EngineLost.reason:
+                self._lost(self._job)
             return self._failed(fault)
         except OSError as fault:
             # Everything inside the recording is read by the engine or wrapped where it is read, so
@@ -127,14 +131,12 @@ class Attempt:
         """Transcribe a recording that is new; of another, end the job as a duplicate, or let it wait for the first."""
         source = self._job.source_path(self._house.spool.root)
         log.info("%s: attempt %d begins", self._job.display_name, self._job.attempts)
-        seen = _seen(source)
-        cut_short = self._is_cut_short(source, seen)
-        self._job = self._identified(source, seen)
+        self._job, cut_short = identified(self._house, self._job, source, self._poll)
         self._write_sidecar()
         twin = find_twin(self._house, self._job)
         if twin is None:
             return endings.complete(self._house, *self._transcribed(source, cut_short))
-        _see_unchanged(source, self._job.identity)
+        see_unchanged(source, self._job.identity)
         if twin.state is State.COMPLETED:
             return endings.recognise(self._house, self._fresh(), twin)
         return retrying.wait_for(self._house, self._fresh(), twin)
@@ -152,17 +154,20 @@ class Attempt:
 
     def _transcribed(self, source: Path, cut_short: bool) -> tuple[Job, Transcript]:
         checkpoint = Checkpoint.open(source.parent, fingerprint(self._job.options["engine"], self._job.sha256 or ""))
-        self._windows_before = len(checkpoint.windows)
         transcript = transcribe(
             self._engine,
             source,
             checkpoint,
             self._job.options["engine"],
             accept_short=self._house.settings.spool.short == "transcribe",
+            priority=self._job.priority,
+            seq=self._job.seq,
             on_progress=self._progress,
+            on_loaded=self._loaded,
             poll=self._poll,
+            is_ending=lambda: self._is_ending is not None,
         )
-        _see_unchanged(source, self._job.identity)
+        see_unchanged(source, self._job.identity)
         quality = judge(transcript, cut_short=cut_short)
         took_s = self._house.clock.monotonic_s() - self._started_s
         job = self._house.ledger.apply(
@@ -177,59 +182,12 @@ class Attempt:
         )
         return job, transcript
 
-    def _is_cut_short(self, source: Path, seen: FileIdentity) -> bool:
-        """Return whether the recording's own header says that a part is missing, and the settings take it even so.
-
-        Raises:
-            Unfinished: Its writer, whom a rename does not stop, is still at it.
-            RecordingError: It is cut short, and stays so.
-        """
-        verdict = examine(source, seen, is_remote=is_remote(source))
-        if not isinstance(verdict, Short):
-            return False
-        if seen != self._job.identity:
-            # It has been waited for in the inbox, but not since it changed.
-            self._job = self._house.ledger.update(self._job, self._house.clock.now(), sha256=None, identity=seen)
-            raise Unfinished(
-                "The recording grew after its claim and is not whole yet: it is waited for.", reason="short"
-            )
-        if self._house.settings.spool.short == "fail":
-            raise RecordingError(
-                f"{self._job.display_name} is cut short: {_missing(verdict)}. Drop the whole recording; or set "
-                'spool.short = "transcribe" and retry this one.',
-                reason="truncated",
-            )
-        return True
-
-    def _identified(self, source: Path, seen: FileIdentity) -> Job:
-        """Return the job with the hash of its recording; a recording that changed is hashed anew."""
-        if self._job.sha256 and seen == self._job.identity:
-            return self._job
-        digest = self._hash(source)
-        return self._house.ledger.update(self._job, self._house.clock.now(), sha256=digest, identity=seen)
-
-    def _hash(self, source: Path) -> str:
-        digest = hashlib.sha256()
-        try:
-            # No link is followed, and a pipe doesn't make us wait.
-            descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(descriptor, "rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-                    self._poll()
-        except OSError as fault:
-            raise AttemptError(
-                f"The recording can't be read ({fault.strerror}): see that its disk is well.",
-                reason="source_unreadable",
-            ) from None
-        return digest.hexdigest()
-
     def _poll(self) -> None:
         """Show life, and look whether to go on; called at least every half second."""
         self._beat()
         now_s = self._house.clock.monotonic_s()
         if self._stop.since_s is not None and now_s - self._stop.since_s > STOP_GRACE_S:
-            raise StopAsked
+            raise HandedBack("stopped")
         if self._timeout_s and now_s - self._started_s > self._timeout_s:
             raise AttemptError(
                 f"The attempt took longer than {duration(self._timeout_s)} (engine.timeout_s): raise the limit, or "
@@ -238,35 +196,54 @@ class Attempt:
             )
         if self._fresh().request is Request.CANCEL:
             raise CancelAsked
-        if now_s - self._heartbeat_s >= HEARTBEAT_S:
-            self._heartbeat_s = now_s
-            self._job = self._house.ledger.update(self._job, self._house.clock.now())
         if self._sidecar_is_stale and self._pace.sidecar_due(now_s):
+            if self._stored is not self._seen:
+                self._store()
             self._write_sidecar()
+        elif now_s - self._heartbeat_s >= HEARTBEAT_S:
+            self._store()
+
+    @property
+    def _is_ending(self) -> str | None:
+        """Why no further window is to be begun; None where there is no reason."""
+        if self._stop.since_s is not None:
+            return "stopped"
+        return "gave_way" if self._gives_way else None
 
     def _progress(self, progress: Progress) -> None:
-        """Store how far the work is. A durable window pays for the attempts and interruptions before it.
-
-        So only attempts in a row without a single new window use a recording's attempts up.
-        """
-        paid = {"attempts": 1, "interruptions": 0} if progress.windows > self._windows_before else {}
-        now_s, now = self._house.clock.monotonic_s(), self._house.clock.now()
-        self._pace.seen(progress.done_s, now_s)
-        remaining_s = self._pace.remaining_s(progress.done_s, progress.declared_s)
-        self._job = self._house.ledger.update(
-            self._job,
-            now,
-            progress=self._pace.percent(progress.done_s, progress.declared_s),
-            estimated_completion_at=None if remaining_s is None else now + timedelta(seconds=remaining_s),
-            duration_s=progress.declared_s,
-            **paid,
-        )
-        if paid:
-            self._going_on()
+        """Take note of how far the work is; a window that has become durable is stored at once."""
+        before, self._seen = self._seen, progress
+        self._pace.seen(progress.heard_s, self._house.clock.monotonic_s())
         self._sidecar_is_stale = True
-        if self._stop.since_s is not None:
-            raise StopAsked
+        if before is None:
+            self._windows_before = progress.windows
+            self._store()
+        elif progress.windows > before.windows:
+            self._store()
+            self._gives_way |= self._durable(self._job)
+        if self._is_ending is not None and not progress.in_flight:
+            raise HandedBack(self._is_ending)
         self._poll()
+
+    def _store(self) -> None:
+        """Commit that the attempt lives, and how far it is. A durable window pays for the attempts before it.
+
+        So only attempts and interruptions in a row without a single new window use a recording's attempts up.
+        """
+        now_s, now = self._house.clock.monotonic_s(), self._house.clock.now()
+        changes: dict[str, Any] = {}
+        if (seen := self._seen) is not None:
+            remaining_s = self._pace.remaining_s(seen.heard_s, seen.declared_s)
+            changes = {
+                "progress": self._pace.percent(seen.heard_s, seen.declared_s),
+                "estimated_completion_at": None if remaining_s is None else now + timedelta(seconds=remaining_s),
+                "duration_s": seen.declared_s,
+                "done_s": seen.done_s,
+            }
+            if seen.windows > self._windows_before:
+                changes |= {"attempts": 1, "interruptions": 0}
+        self._job = self._house.ledger.update(self._job, now, **changes)
+        self._heartbeat_s, self._stored = now_s, self._seen
 
     def _write_sidecar(self) -> None:
         self._job = announce(self._house, self._job)
@@ -289,27 +266,3 @@ class Attempt:
                 retrying.release(self._house, job, fault.reason)
             raise fault
         return retrying.fail_attempt(self._house, job, fault)
-
-
-def _seen(source: Path) -> FileIdentity:
-    try:
-        return FileIdentity.of(os.lstat(source))
-    except FileNotFoundError:
-        raise RecordingError(
-            f"The recording is gone from {source}: drop it into the inbox again.", reason="source_missing"
-        ) from None
-
-
-def _see_unchanged(source: Path, identity: FileIdentity) -> None:
-    """Refuse what was found out of a file that its writer was still changing, or may go on to change."""
-    if FileIdentity.of(os.lstat(source)) != identity:
-        raise Unfinished(
-            "The recording changed while it was worked on: it is worked on again.", reason="source_changed"
-        )
-    examine(source, identity, is_remote=is_remote(source))
-
-
-def _missing(verdict: Short) -> str:
-    if verdict.declared_bytes is None:
-        return f"of its {size(verdict.actual_bytes)} the end is missing"
-    return f"its header promises {verdict.declared_bytes} bytes, and {verdict.actual_bytes} are there"

@@ -20,8 +20,8 @@ from cesar_watch.service.house import House
 def find_twin(house: House, job: Job) -> Job | None:
     """Return the job that makes this one a duplicate, or else the one that will, if all goes well; None: it is new.
 
-    The first is completed, and its outputs are there as they were published; the second was claimed earlier and is
-    not finished. The ledger holds no jobs of other instances, so those are not looked at.
+    The first is completed, and its outputs are there as they were published; the second is being worked on, or was
+    claimed earlier. The ledger holds no jobs of other instances, so those are not looked at.
 
     Args:
         job: With its hash. One that a person queued again is new, whatever there is.
@@ -34,7 +34,11 @@ def find_twin(house: House, job: Job) -> Job | None:
     twins = [twin for twin in house.ledger.same_content(job.sha256) if _has_same_settings(twin, job)]
     completed = (twin for twin in twins if twin.state is State.COMPLETED)
     ready = next((twin for twin in completed if _is_whole(house.spool, twin) and pointers(twin, job.subfolder)), None)
-    return ready or next((twin for twin in twins if twin.state is not State.COMPLETED and twin.seq < job.seq), None)
+    first = (twin for twin in twins if twin.state in _AT_WORK or (twin.state is State.PENDING and twin.seq < job.seq))
+    return ready or next((twin for twin in first if twin.job_id != job.job_id), None)
+
+
+_AT_WORK = (State.PROCESSING, State.TRANSCRIBED)
 
 
 def pointers(twin: Job, subfolder: bytes) -> dict[str, str]:

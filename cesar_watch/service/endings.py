@@ -154,6 +154,7 @@ def requeue(house: House, job: Job) -> Job:
         lease=None,
         attempts=0,
         interruptions=0,
+        done_s=0.0,
         not_before_at=None,
         error=resolved.fault,
         message="",

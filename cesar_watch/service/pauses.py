@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from cesar_watch.core.errors import CesarError
 from cesar_watch.core.humanize import duration
 from cesar_watch.core.notice import Notice
-from cesar_watch.delivery.notices import pause_notices
+from cesar_watch.delivery.notices import service_notices
 from cesar_watch.service.house import House
 
 TOLD_AFTER_S = 30.0
@@ -60,7 +60,7 @@ class Pauses:
         self._message = message
         if not self._is_told and now_s - self._began_s >= TOLD_AFTER_S:
             self._is_told = True
-            self._tell(pause_notices("paused", message, self._house.settings.notify))
+            self._tell(service_notices("paused", message, self._house.settings.notify))
 
     def _look_at_recovery(self, began_s: float, now_s: float) -> None:
         self._well_since_s = now_s if self._well_since_s is None else self._well_since_s
@@ -69,5 +69,5 @@ class Pauses:
         if self._is_told:
             lasted = duration(self._well_since_s - began_s)
             message = f"It goes on by itself. For {lasted} it was paused: {self._message}"
-            self._tell(pause_notices("resumed", message, self._house.settings.notify))
+            self._tell(service_notices("resumed", message, self._house.settings.notify))
         self._began_s, self._well_since_s, self._is_told = None, None, False

@@ -7,6 +7,7 @@ waits for a timeout. Every step can be repeated, so a crash in here is recovered
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 from pathlib import Path
@@ -67,17 +68,21 @@ def _finish_claim(house: House, job: Job, target: Path) -> None:
     house.ledger.apply(job, Event.CLAIMED, house.clock.now(), reason="recovered", taken=taken, **claimed)
 
 
-def recover_attempts(house: House, *, died: bool) -> None:
+def recover_attempts(house: House, *, died: bool, lease: str | None = None) -> None:
     """Take up every job that somebody was working on.
 
     Args:
         died: The service died in the attempt. False after a systemic fault, which is nobody's attempt.
+        lease: Only the job that has this one; others are being worked on.
     """
     forget_taken_over(house)
-    for job in house.ledger.jobs([State.TRANSCRIBED]):
-        _finish_transcribed(house, job)
-    for job in house.ledger.jobs([State.PROCESSING]):
-        recover_attempt(house, job, died=died)
+    for state, take_up in (
+        (State.TRANSCRIBED, _finish_transcribed),
+        (State.PROCESSING, functools.partial(recover_attempt, died=died)),
+    ):
+        for job in house.ledger.jobs([state]):
+            if lease in (None, job.lease):
+                take_up(house, job)
 
 
 def recover_attempt(house: House, job: Job, *, died: bool) -> None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from cesar_watch.core.backoff import backoff_s
-from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError, RecordingError, Unfinished
+from cesar_watch.core.errors import AttemptError, CesarError, EngineLost, Kind, ModelError, RecordingError, Unfinished
 from cesar_watch.core.humanize import count, duration
 from cesar_watch.core.job import Event, Failure, Job, State
 from cesar_watch.service import endings
@@ -93,6 +93,9 @@ def wait_for_writer(house: House, job: Job, failure: Failure) -> Job:
 def fail_attempt(house: House, job: Job, fault: CesarError) -> Job:
     """End a leased job's attempt by what its error means for the recording; it is not a systemic one."""
     failure = Failure(fault.reason, str(fault))
+    if isinstance(fault, EngineLost):
+        log.warning("%s: %s", job.display_name, fault)
+        return release(house, job, fault.reason)
     if isinstance(fault, Unfinished):
         return wait_for_writer(house, job, failure)
     return endings.give_up(house, job, failure) if fault.kind is Kind.PERMANENT else try_later(house, job, failure)

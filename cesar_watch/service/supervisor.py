@@ -6,36 +6,45 @@ one exits at once. SIGHUP: read the settings again; bad ones are refused and the
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import CesarError, Unfinished, folder_fault
 from cesar_watch.core.job import State
+from cesar_watch.delivery.notices import service_notices
 from cesar_watch.delivery.send import send
 from cesar_watch.service import recovery
-from cesar_watch.service.actor_thread import ActorThread
+from cesar_watch.service.actor_thread import Actor, ActorThread
+from cesar_watch.service.clerk import Clerk
 from cesar_watch.service.courier import Courier, Sender
 from cesar_watch.service.house import House
 from cesar_watch.service.instances import left_behind
 from cesar_watch.service.intake import Intake
 from cesar_watch.service.neighbours import Neighbours
 from cesar_watch.service.pauses import Pauses
+from cesar_watch.service.places import EngineMaker, Places
 from cesar_watch.service.signals import Signals
 from cesar_watch.service.state_file import ServiceState, write_state
 from cesar_watch.service.systemd import sd_notify, watchdog_interval_s
-from cesar_watch.service.worker import EngineMaker, Worker, engine_on_disk
+from cesar_watch.service.worker import Worker, engine_on_disk
 from cesar_watch.speech.models import require_model
+from cesar_watch.speech.parallel import plan
+from cesar_watch.speech.protocol import Loaded
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
 STALE_S = 120.0
 """An actor that has not shown life for this long is taken for hung: the watchdog hears no more from us."""
+SPARE_PLACES = 2
+"""So many more recordings than windows are in work at once: reading, hashing and publishing keep no core idle."""
 JOIN_S = 25.0
 LEAST_JOIN_S = 1.0
 """What each part gets at least to end in, also when a SIGSTOP has used the time up."""
@@ -70,25 +79,42 @@ class Supervisor:
         self._account: ServiceState | None = None
         self._is_account_written = False
         self._pinged_s = 0.0
-        wakes = {name: threading.Event() for name in ("intake", "worker", "courier", "neighbours")}
-        self._wakes = wakes
-        self.intake = Intake(house, wake=wakes["intake"], claimed=self._claimed, poll=self._poll_intake)
-        self.worker = Worker(
-            house,
-            stop=self._stop,
-            beat=self._beat_worker,
-            going_on=self._worker_goes_on,
-            finished=self._job_ended,
-            maker=maker,
-        )
-        courier = Courier(house, sender=sender)
-        self._pauses = Pauses(house, courier.tell)
-        self._neighbours = Neighbours(house, taken=wakes["worker"].set)
-        actors = (self.intake, self.worker, courier, self._neighbours)
+        self._degraded = ""
+        self._wakes: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+        self.intake = Intake(house, wake=self._wakes["intake"], claimed=self._claimed, poll=self._poll_intake)
+        places = Places(maker, plan(house.settings.engine)[0] + SPARE_PLACES)
+        self._workers = [self._worker(f"worker {number + 1}", places) for number in range(places.number)]
+        self._courier = Courier(house, sender=sender)
+        self._pauses = Pauses(house, self._courier.tell)
+        self._neighbours = Neighbours(house, taken=self._wake_workers)
+        actors: list[Actor] = [self.intake, *self._workers, Clerk(house, places), self._courier, self._neighbours]
+        told = Counter[tuple[str, str]]()
         self._threads = {
-            actor.name: ActorThread(actor, wake=wakes[actor.name], stop=self._stop, clock=house.clock)
+            actor.name: ActorThread(actor, wake=self._wakes[actor.name], stop=self._stop, clock=house.clock, told=told)
             for actor in actors
         }
+
+    def _worker(self, name: str, places: Places) -> Worker:
+        return Worker(
+            self._house,
+            stop=self._stop,
+            places=places,
+            name=name,
+            beat=functools.partial(self._beat, name),
+            going_on=functools.partial(self._goes_on, name),
+            finished=self._job_ended,
+            loaded=self._loaded,
+        )
+
+    @property
+    def completed(self) -> int:
+        """How many jobs were completed since the start."""
+        return sum(worker.completed for worker in self._workers)
+
+    @property
+    def failed(self) -> int:
+        """How many jobs failed since the start."""
+        return sum(worker.failed for worker in self._workers)
 
     def _poll_intake(self) -> None:
         self._threads["intake"].beat()
@@ -100,16 +126,30 @@ class Supervisor:
         if self._house.spool.is_inbox_foreign:
             self._wakes["intake"].set()  # there is space for another copy
 
+    def _wake_workers(self) -> None:
+        for worker in self._workers:
+            self._wakes[worker.name].set()
+
     def _claimed(self) -> None:
-        self._wakes["worker"].set()
+        self._wake_workers()
         # From now on there is something that another instance might take over.
         self._wakes["neighbours"].set()
 
-    def _beat_worker(self) -> None:
-        self._threads["worker"].beat()
+    def _beat(self, name: str) -> None:
+        self._threads[name].beat()
 
-    def _worker_goes_on(self) -> None:
-        self._threads["worker"].going_on()
+    def _goes_on(self, name: str) -> None:
+        self._threads[name].going_on()
+
+    def _loaded(self, loaded: Loaded) -> None:
+        """Say what the model runs on; where that is less than what was tried first, tell people too."""
+        log.info("The model runs on %s with %s.", loaded.device, loaded.compute_type)
+        if loaded.fallback is not None and loaded.fallback != self._degraded:
+            self._degraded = loaded.fallback
+            message = f"Recordings are transcribed on the CPU, and slower. {loaded.fallback}"
+            log.warning("%s", message)
+            self._courier.tell(service_notices("degraded", message, self._house.settings.notify))
+            self._wakes["courier"].set()
 
     def announce(self, config_path: Path | None) -> None:
         """Say in the log what runs where, with which model and which settings."""
@@ -235,4 +275,4 @@ class Supervisor:
         fault = next((thread.fault for thread in self._threads.values() if thread.fault), None)
         if self._drain and fault is not None:
             raise fault
-        return 1 if crashed or (self._drain and self.worker.failed) else 0
+        return 1 if crashed or (self._drain and self.failed) else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,10 +53,10 @@ class Checkpoint:
     the failed write may have left.
     """
 
-    def __init__(self, path: Path, windows: list[Window], finished: Transcript | None) -> None:
+    def __init__(self, path: Path, windows: Iterable[Window] = ()) -> None:
         self._path = path
-        self._windows = windows
-        self._finished = finished
+        self._windows = {window.index: window for window in windows}
+        self._finished: Transcript | None = None
         self._broken = False
 
     @classmethod
@@ -74,20 +74,22 @@ class Checkpoint:
         content = _read(path)
         if content is None or not content.startswith(header):
             durable.write_replace(path, header, staging=folder)
-            return cls(path, [], None)
+            return cls(path)
         windows, finished, good_bytes = _parse(content, len(header))
         if good_bytes < len(content):
             os.truncate(path, good_bytes)
         # Read back from the page cache, a line may have been written but never made durable.
         durable.sync_file(path)
         durable.sync_dir(folder)
-        done = Transcript(windows=tuple(windows), **finished.model_dump()) if finished else None
-        return cls(path, windows, done)
+        checkpoint = cls(path, windows)
+        if finished is not None:
+            checkpoint._finished = checkpoint._whole(finished)
+        return checkpoint
 
     @property
     def windows(self) -> tuple[Window, ...]:
-        """The durable windows, in order from index 0."""
-        return tuple(self._windows)
+        """The durable windows, in the order of time; some may be missing in between."""
+        return tuple(self._windows[index] for index in sorted(self._windows))
 
     @property
     def transcript(self) -> Transcript | None:
@@ -95,14 +97,14 @@ class Checkpoint:
         return self._finished
 
     def append(self, window: Window) -> None:
-        """Add the next window; it survives a power cut after return.
+        """Add a window, in any order; it survives a power cut after return.
 
         Raises:
             OSError: It may or may not be durable; open the checkpoint anew.
         """
-        assert window.index == len(self._windows), "windows are appended in order"
+        assert window.index not in self._windows, "a window is worked on once"
         self._write(_Line(window=window))
-        self._windows.append(window)
+        self._windows[window.index] = window
 
     def finish(self, *, duration_s: float, declared_s: float | None, skipped_packets: int) -> Transcript:
         """Mark the recording as wholly transcribed and return it; durable after return.
@@ -110,10 +112,14 @@ class Checkpoint:
         Raises:
             OSError: It may or may not be durable; open the checkpoint anew.
         """
+        assert self._windows.keys() == set(range(len(self._windows))), "no window is missing"
         done = _Done(duration_s=duration_s, declared_s=declared_s, skipped_packets=skipped_packets)
         self._write(_Line(finished=done))
-        self._finished = Transcript(windows=self.windows, **done.model_dump())
+        self._finished = self._whole(done)
         return self._finished
+
+    def _whole(self, done: _Done) -> Transcript:
+        return Transcript(windows=self.windows, **done.model_dump())
 
     def _write(self, line: _Line) -> None:
         assert not self._broken, "a checkpoint is not used again after a failed write"
@@ -139,15 +145,17 @@ def _read(path: Path) -> bytes | None:
 def _parse(content: bytes, start: int) -> tuple[list[Window], _Done | None, int]:
     """Return the windows, the finish if there is one, and how many bytes hold them."""
     windows: list[Window] = []
+    indexes: set[int] = set()
     while (end := content.find(b"\n", start)) >= 0:
         try:
             line = _Line.model_validate_json(content[start:end])
         except ValidationError:
             break
-        if line.finished is not None:
+        if line.finished is not None and indexes == set(range(len(indexes))):
             return windows, line.finished, end + 1
-        if line.window is None or line.window.index != len(windows):
+        if line.window is None or line.window.index in indexes:
             break
         windows.append(line.window)
+        indexes.add(line.window.index)
         start = end + 1
     return windows, None, start

@@ -1,4 +1,4 @@
-"""The engine process: requests on standard input, events on standard output, nothing else.
+"""The engine process: orders on standard input, reports on standard output, nothing else.
 
 Started by `engine_process.EngineProcess` as `python -m cesar_watch.speech.engine_main SETUP`. It ends by
 itself when its standard input closes, which the kernel does when the service dies, however it dies.
@@ -17,65 +17,65 @@ from queue import SimpleQueue
 from typing import BinaryIO, NoReturn
 
 from cesar_watch.core.errors import ModelError
-from cesar_watch.speech.protocol import (
-    GO_ON,
-    Event,
-    Failed,
-    Loaded,
-    Loading,
-    Setup,
-    WindowDone,
-    decode_request,
-    encode,
-)
+from cesar_watch.speech.protocol import Event, Failed, Loaded, Loading, Order, Report, Setup, encode
 
 _OOM_SCORE = "500"
 """When memory runs out the kernel takes this process, and not the service or the user's programs."""
 
 
 def main() -> int:
-    """Load the model, then serve requests until standard input closes."""
+    """Load the model, then do what is asked for until standard input closes."""
     # A service manager sends these to every process of the service; it is the service that decides what
-    # becomes of the running window, and it ends this process by closing its input or killing it.
+    # becomes of the running windows, and it ends this process by closing its input or killing it.
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
-    with _messages() as out:
+    setup = Setup.model_validate_json(sys.argv[1])
+    with _reports() as out:
+        mouth = _Mouth(out)
         lines = _listen(sys.stdin.buffer)
-        _send(out, Loading())
+        mouth.say(0, Loading())
         try:
             began_s = time.monotonic()
             # These imports take seconds; whoever waits has been told by now.
-            from cesar_watch.speech.perform import perform  # noqa: PLC0415
             from cesar_watch.speech.recognizer import Recognizer  # noqa: PLC0415
+            from cesar_watch.speech.scheduler import Scheduler  # noqa: PLC0415
 
-            recognizer = Recognizer(Setup.model_validate_json(sys.argv[1]))
+            recognizer = Recognizer(setup)
         except ModelError as fault:
-            _send(out, Failed.from_fault(fault))
+            mouth.say(0, Failed.from_fault(fault))
             return 1
         load_s = time.monotonic() - began_s
-        _send(out, Loaded(device=recognizer.device, compute_type=recognizer.compute_type, load_s=load_s))
+        mouth.say(0, Loaded(device=recognizer.device, compute_type=recognizer.compute_type, load_s=load_s))
+        scheduler = Scheduler(recognizer, setup.workers, mouth.say)
         while True:
-            for event in perform(decode_request(lines.get()), recognizer):
-                _send(out, event)
-                if isinstance(event, WindowDone):
-                    assert lines.get() == GO_ON, "a window is answered before anything else is asked for"
+            order = Order.model_validate_json(lines.get())
+            scheduler.take(order.number, order.message)
 
 
-def _messages() -> BinaryIO:
-    """Take standard output for messages; what libraries print goes to standard error."""
+class _Mouth:
+    """Says one thing at a time, whole, whichever thread has something to say."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+
+    def say(self, number: int, event: Event) -> None:
+        line = encode(Report(number=number, event=event))
+        try:
+            with self._lock:
+                self._out.write(line)
+                self._out.flush()
+        except BrokenPipeError:
+            _end()
+
+
+def _reports() -> BinaryIO:
+    """Take standard output for reports; what libraries print goes to standard error."""
     own = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(own, "wb")
-
-
-def _send(out: BinaryIO, event: Event) -> None:
-    try:
-        out.write(encode(event))
-        out.flush()
-    except BrokenPipeError:
-        _end()
 
 
 def _listen(stream: BinaryIO) -> SimpleQueue[bytes]:
@@ -87,7 +87,7 @@ def _listen(stream: BinaryIO) -> SimpleQueue[bytes]:
             lines.put(line)
         _end()
 
-    threading.Thread(target=read, name="requests", daemon=True).start()
+    threading.Thread(target=read, name="orders", daemon=True).start()
     return lines
 
 

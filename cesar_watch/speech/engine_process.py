@@ -1,45 +1,47 @@
 """The engine in a process of its own, which can be killed: the service's side of it.
 
 Killing is what makes cancelling immediate, a timeout enforceable and unloading complete, and a crash
-inside a codec one failed attempt instead of the service's end.
+inside a codec a failed attempt instead of the service's end.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 
 from pydantic import ValidationError
 
-from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError
+from cesar_watch.core.errors import AttemptError, CesarError, EngineLost, Kind, ModelError
+from cesar_watch.speech.calls import Call, Calls, converse, drop
 from cesar_watch.speech.protocol import (
-    GO_ON,
     Event,
     Failed,
-    Finished,
-    Loading,
+    Loaded,
+    Message,
+    Order,
+    Report,
     Setup,
     Transcribe,
-    WindowDone,
-    decode_event,
     encode,
 )
 
 _REAP_S = 5.0
-_CHUNK_BYTES = 65_536
+DROP_S = 0.8
+"""A recording that the engine does not let go of in this time is hanging, or in a computation that takes long: then
+the process is killed."""
 
 
 class EngineProcess:
     """An engine process, started with the first request and kept, model loaded, for the next ones.
 
-    Owned by one worker thread. However a request ends, the process is either waiting for the next one
-    or gone; it is never left working.
+    Several threads may use it at once; their windows are worked on side by side. However a request ends, nothing is
+    left working on it.
 
     Args:
         idle_unload_s: `unload_if_idle` ends the process after this long without work; 0: never.
@@ -55,70 +57,110 @@ class EngineProcess:
         command: Sequence[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._command = list(command or _engine_command(setup))
+        self._setup = setup
+        self._command = command
         self._idle_unload_s = idle_unload_s
         self._clock = clock
         self._idle_since_s = clock()
+        self._lock = threading.Lock()
         self._child: _Child | None = None
+        self._fallback: str | None = None
 
     @property
     def pid(self) -> int | None:
-        """The process's id while there is one, for `doctor` and for tests that kill it."""
+        """The process's id while there is one, for tests that kill it."""
         return self._child.process.pid if self._child else None
 
     def transcribe(
-        self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
+        self,
+        request: Transcribe,
+        *,
+        poll: Callable[[], None],
+        poll_every_s: float = 0.5,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> Generator[Event, None, None]:
         """Yield the request's events, the last of which is `Finished` or `Failed`.
 
         `poll` is called before each event and at least every `poll_every_s`. When it raises, or the
-        generator is closed early, the process has been killed and reaped before the exception goes on.
+        generator is closed early, nothing works on the recording any more before the exception goes on: the engine has
+        let go of it, or is dead.
 
         Raises:
-            AttemptError: `engine_crashed`, the process died or spoke gibberish. The next request gets a
-                new one.
+            AttemptError: `engine_crashed`, the process died or spoke gibberish. The next request gets a new one.
+            EngineLost: The same, while it worked on other recordings too (`engine_lost`); or it had to be killed for
+                the sake of another one (`engine_replaced`).
             ModelError: `engine_not_started`, there is none, or it died before it had loaded the model.
         """
-        answered = False
+        child, call = self._call()
         try:
-            child = self._ready_child()
-            child.send(encode(request))
-            while not answered:
-                poll()
-                event = child.receive(poll_every_s)
-                if event is None:
-                    continue
-                # An engine that can't load its model has ended, or is about to.
-                answered = isinstance(event, Finished) or (isinstance(event, Failed) and event.kind != Kind.SYSTEMIC)
-                yield event
-                if isinstance(event, WindowDone):
-                    child.send(GO_ON)
-                if isinstance(event, Failed):
-                    return
+            talk = converse(call, request, child.say, poll=poll, poll_every_s=poll_every_s, is_ending=is_ending)
+            for event in talk:
+                yield self._seen(child, event)
         finally:
+            if not drop(call, child.say, DROP_S):
+                self._replace(child)
+            child.calls.end(call)
             self._idle_since_s = self._clock()
-            if not answered:
-                self.close()
 
     def unload_if_idle(self, now_s: float) -> bool:
         """End the process if it has been idle for long enough; return whether it did. Never raises."""
-        if self._child is None or not self._idle_unload_s or now_s - self._idle_since_s < self._idle_unload_s:
-            return False
+        with self._lock:
+            child = self._child
+            if child is None or child.calls or not self._idle_unload_s:
+                return False
+            if now_s - self._idle_since_s < self._idle_unload_s:
+                return False
         self.close()
         return True
 
     def close(self) -> None:
         """Kill and reap the process, whatever it is doing. Harmless when repeated; never raises."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
+        with self._lock:
+            child, self._child = self._child, None
+        if child is not None:
+            child.kill()
 
-    def _ready_child(self) -> _Child:
-        if self._child is not None and self._child.process.poll() is not None:
-            self.close()
-        if self._child is None:
-            self._child = _Child(self._command)
-        return self._child
+    def _call(self) -> tuple[_Child, Call]:
+        """Return the process that is to be asked, a new one where there is none alive, and a call to it."""
+        with self._lock:
+            if self._child is not None and self._child.process.poll() is None:
+                call = self._child.calls.begin()
+                if call is not None:
+                    return self._child, call
+            if self._child is not None:
+                self._child.kill()
+            self._child = _Child(list(self._command or _engine_command(self._setup)))
+            call = self._child.calls.begin()
+        if call is None:
+            raise ModelError("The engine process ended at its start.", reason="engine_not_started")
+        return self._child, call
+
+    def _replace(self, child: _Child) -> None:
+        """End a process for the sake of one recording; the others' work on theirs is handed back."""
+        child.calls.break_off(lambda _: EngineLost("The engine was started anew.", reason="engine_replaced"))
+        child.kill()
+        with self._lock:
+            if self._child is child:
+                self._child = None
+
+    def _seen(self, child: _Child, event: Event) -> Event:
+        """Return the event as it is passed on; after a failure of model or GPU the next request gets another process.
+
+        Raises:
+            EngineLost: The work goes on without the GPU.
+        """
+        if isinstance(event, Failed) and event.kind is Kind.SYSTEMIC:
+            self._replace(child)
+        if isinstance(event, Loaded) and self._fallback is not None:
+            return event.model_copy(update={"fallback": self._fallback})
+        if isinstance(event, Failed) and event.reason == "cuda_failed":
+            if self._setup.device == "auto":
+                self._fallback = event.message
+                self._setup = self._setup.model_copy(update={"device": "cpu"})
+                self._replace(child)
+                raise EngineLost(f"{event.message} The CPU takes over.", reason="engine_replaced")
+            self._replace(child)
+        return event
 
 
 def _engine_command(setup: Setup) -> list[str]:
@@ -128,7 +170,7 @@ def _engine_command(setup: Setup) -> list[str]:
 
 
 class _Child:
-    """One engine process and the line that is being read from it."""
+    """One engine process, the calls to it, and the thread that hands its reports out."""
 
     def __init__(self, command: list[str]) -> None:
         environment = os.environ | {
@@ -142,7 +184,6 @@ class _Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
-                bufsize=0,
                 # Ctrl-C in a terminal is for the service, which then decides what becomes of the work.
                 start_new_session=True,
             )
@@ -153,51 +194,55 @@ class _Child:
                 "how many files and processes are open.",
                 reason="engine_not_started",
             ) from fault
-        self._received = b""
+        self.calls = Calls()
+        self._saying = threading.Lock()
         self._has_loaded = False
+        self._reader = threading.Thread(target=self._read, name="engine reports", daemon=True)
+        self._reader.start()
 
-    def send(self, line: bytes) -> None:
+    def say(self, number: int, message: Message) -> None:
         assert self.process.stdin is not None
-        # If it died in between, reading its output tells so, and how.
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(line)
-
-    def receive(self, timeout_s: float) -> Event | None:
-        """Return the next event, or None after `timeout_s`."""
-        assert self.process.stdout is not None
-        if b"\n" not in self._received:
-            if not select.select([self.process.stdout], [], [], timeout_s)[0]:
-                return None
-            chunk = os.read(self.process.stdout.fileno(), _CHUNK_BYTES)
-            if not chunk:
-                raise self._crashed()
-            self._received += chunk
-            if b"\n" not in chunk:
-                return None
-        line, _, self._received = self._received.partition(b"\n")
-        try:
-            event = decode_event(line)
-        except ValidationError as fault:
-            raise self._fault(f"The engine process said something that isn't a message: {line[:80]!r}.") from fault
-        self._has_loaded |= not isinstance(event, Loading)
-        return event
+        # If it died in between, the end of its output tells so, and how.
+        with self._saying, contextlib.suppress(BrokenPipeError, ValueError):
+            self.process.stdin.write(encode(Order(number=number, message=message)))
+            self.process.stdin.flush()
 
     def kill(self) -> None:
         self.process.kill()
         # A process stuck in the kernel on a dead share can't be reaped; it dies when the share answers.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_REAP_S)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+            self._reader.join()
+        with self._saying, contextlib.suppress(BrokenPipeError):
+            assert self.process.stdin is not None
+            self.process.stdin.close()
 
-    def _fault(self, message: str) -> CesarError:
-        """Return the recording's error, or the machine's or the model's while the recording wasn't looked at."""
-        if self._has_loaded:
-            return AttemptError(message, reason="engine_crashed")
-        return ModelError(f"{message} It had not loaded the model yet.", reason="engine_not_started")
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as reports:
+            for line in reports:
+                try:
+                    report = Report.model_validate_json(line)
+                except ValidationError:
+                    self.process.kill()
+                    self._break_off(f"The engine process said something that isn't a report: {line[:80]!r}.")
+                    break
+                self._has_loaded |= isinstance(report.event, Loaded)
+                self.calls.deliver(report.number, report.event)
+        self._break_off(self._how_it_ended())
 
-    def _crashed(self) -> CesarError:
+    def _break_off(self, message: str) -> None:
+        self.calls.break_off(lambda number: self._fault(message, number))
+
+    def _fault(self, message: str, number: int) -> CesarError:
+        """Return the recording's error, or the machine's or the model's while no recording was looked at."""
+        if not self._has_loaded:
+            return ModelError(f"{message} It had not loaded the model yet.", reason="engine_not_started")
+        if number > 1:
+            return EngineLost(f"{message} It worked on {number} recordings; each is tried again, alone.")
+        return AttemptError(message, reason="engine_crashed")
+
+    def _how_it_ended(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_REAP_S)
         status = self.process.returncode
@@ -210,4 +255,4 @@ class _Child:
         hint = (
             " If memory ran out, use a smaller model or a shorter engine.window_s." if status == -signal.SIGKILL else ""
         )
-        return self._fault(f"The engine process died ({how}).{hint}")
+        return f"The engine process died ({how}).{hint}"

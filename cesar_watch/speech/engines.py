@@ -1,8 +1,8 @@
-"""Choose the engine: in a process of its own, or in the worker's thread."""
+"""Choose the engine: in a process of its own, or in threads of the service's."""
 
 from __future__ import annotations
 
-import contextlib
+import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import ModelError
+from cesar_watch.speech.calls import Calls, converse, drop
 from cesar_watch.speech.engine_process import EngineProcess
+from cesar_watch.speech.parallel import plan
 from cesar_watch.speech.protocol import Engine, Event, Failed, Loaded, Loading, Setup, Transcribe
 
 if TYPE_CHECKING:
-    from cesar_watch.speech.recognizer import Recognizer
+    from cesar_watch.speech.scheduler import Scheduler
 
 
 def make_engine(settings: EngineSettings, model_path: Path) -> Engine:
@@ -23,11 +25,13 @@ def make_engine(settings: EngineSettings, model_path: Path) -> Engine:
     Args:
         model_path: What `models.require_model(settings)` returned.
     """
+    workers, threads = plan(settings)
     setup = Setup(
         model_path=str(model_path),
         device=settings.device,
         compute_type=settings.compute_type,
-        threads=settings.threads,
+        workers=workers,
+        threads=threads,
     )
     if settings.isolation == "process":
         return EngineProcess(setup, idle_unload_s=settings.idle_unload_s)
@@ -35,7 +39,7 @@ def make_engine(settings: EngineSettings, model_path: Path) -> Engine:
 
 
 class ThreadEngine:
-    """The engine in the thread that calls it: simpler, but nothing can stop it inside a window.
+    """The engine in threads of the process that uses it: simpler, but nothing can stop it inside of 30 s of sound.
 
     Arguments as for `EngineProcess`.
     """
@@ -47,57 +51,62 @@ class ThreadEngine:
         self._idle_unload_s = idle_unload_s
         self._clock = clock
         self._idle_since_s = clock()
-        self._recognizer: Recognizer | None = None
+        self._lock = threading.Lock()
+        self._calls = Calls()
+        self._scheduler: Scheduler | None = None
 
     def transcribe(
-        self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
+        self,
+        request: Transcribe,
+        *,
+        poll: Callable[[], None],
+        poll_every_s: float = 0.5,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> Generator[Event, None, None]:
-        """Yield the request's events, the last of which is `Finished` or `Failed`.
-
-        `poll` is called before each event, so once a window; `poll_every_s` can't be kept.
-        """
-        try:
-            poll()
-            if self._recognizer is None:
+        """Yield the request's events, the last of which is `Finished` or `Failed`."""
+        poll()
+        with self._lock:
+            if self._scheduler is None:
                 yield Loading()
-                began_s = self._clock()
                 try:
-                    self._recognizer = _load(self._setup)
+                    yield self._load()
                 except ModelError as fault:
                     yield Failed.from_fault(fault)
                     return
-                yield Loaded(
-                    device=self._recognizer.device,
-                    compute_type=self._recognizer.compute_type,
-                    load_s=self._clock() - began_s,
-                )
-            yield from self._perform(request, self._recognizer, poll)
+            scheduler, call = self._scheduler, self._calls.begin()
+        assert scheduler is not None
+        assert call is not None, "an engine in threads is never gone"
+        try:
+            yield from converse(
+                call, request, scheduler.take, poll=poll, poll_every_s=poll_every_s, is_ending=is_ending
+            )
         finally:
+            drop(call, scheduler.take, threading.TIMEOUT_MAX)
+            self._calls.end(call)
             self._idle_since_s = self._clock()
 
     def unload_if_idle(self, now_s: float) -> bool:
         """Let go of the model if it has been idle for long enough; return whether it did."""
-        if self._recognizer is None or not self._idle_unload_s or now_s - self._idle_since_s < self._idle_unload_s:
-            return False
+        with self._lock:
+            if self._scheduler is None or self._calls or not self._idle_unload_s:
+                return False
+            if now_s - self._idle_since_s < self._idle_unload_s:
+                return False
         self.close()
         return True
 
     def close(self) -> None:
         """Let go of the model. Harmless when repeated."""
-        self._recognizer = None
+        with self._lock:
+            scheduler, self._scheduler = self._scheduler, None
+        if scheduler is not None:
+            scheduler.close()
 
-    @staticmethod
-    def _perform(request: Transcribe, recognizer: Recognizer, poll: Callable[[], None]) -> Generator[Event, None, None]:
-        from cesar_watch.speech.perform import perform  # noqa: PLC0415  (heavy: only when work begins)
+    def _load(self) -> Loaded:
+        began_s = self._clock()
+        from cesar_watch.speech.recognizer import Recognizer  # noqa: PLC0415  (heavy: only when work begins)
+        from cesar_watch.speech.scheduler import Scheduler  # noqa: PLC0415
 
-        # Closed at once when `poll` raises: its decoder thread must not outlive the request.
-        with contextlib.closing(perform(request, recognizer)) as events:
-            for event in events:
-                poll()
-                yield event
-
-
-def _load(setup: Setup) -> Recognizer:
-    from cesar_watch.speech.recognizer import Recognizer  # noqa: PLC0415  (heavy: only when work begins)
-
-    return Recognizer(setup)
+        recognizer = Recognizer(self._setup)
+        self._scheduler = Scheduler(recognizer, self._setup.workers, self._calls.deliver)
+        return Loaded(device=recognizer.device, compute_type=recognizer.compute_type, load_s=self._clock() - began_s)

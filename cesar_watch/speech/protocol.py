@@ -1,52 +1,59 @@
-"""What service and engine say to each other: one request, then events; one JSON object a line.
+"""What service and engine say to each other, one JSON object a line: messages one way, events the other.
 
-After each window the engine waits for the service to say that it is durable, so that a death, however slow the
-disk, costs one window at most. The same values pass in memory when the engine runs in a thread. Nothing here is heavy.
+Several recordings may be in work at once; each line says by number which one it is about. The engine begins no further
+window of a recording while `workers` of its windows are not durable yet, so that a death, however slow the disk, costs
+no more than those. The same values pass in memory when the engine runs in the service's own process. Nothing here is
+heavy.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from pydantic import Field, TypeAdapter, ValidationInfo, field_serializer, field_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
 from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError, RecordingError
 from cesar_watch.core.transcript import Value, Window
 
 SAMPLE_RATE = 16_000
-"""Samples a second of every sound inside this room: float32, mono, -1 to 1."""
-
-
-GO_ON = b"\n"
-"""The line by which the service asks for the next window: the one before is durable."""
+"""Samples a second of every sound inside this room: float32, -1 to 1."""
 
 
 class Setup(Value):
-    """Which model an engine loads, and how; fixed for the engine's life. `threads` 0: as many as cores."""
+    """Which model an engine loads, and how; fixed for the engine's life. `workers` windows are worked on at once."""
 
     model_path: str
     device: str = "auto"
     compute_type: str = "default"
-    threads: int = 0
+    workers: int = 1
+    threads: int = 1
 
 
 class Transcribe(Value):
-    """Ask for the windows of one recording, from `start_sample` (16 kHz) on.
+    """Ask for the windows of one recording, from `start_sample` (16 kHz) on, without those in `done`.
 
-    `language` is the one already detected, when the attempt resumes; it is kept. `options` are the
-    job's; those that say where the engine runs are not looked at.
+    `options` are the job's; those that say where the engine runs are not looked at. When an attempt resumes, `done_s`
+    tells how much is durable, `language` is the one that was detected, which is kept, and `context` the text before the
+    first window. `priority` and `seq`, the number of the claim, tell who goes first (`core.job.precedence`).
     """
 
+    type: Literal["transcribe"] = "transcribe"
     path: str
     options: EngineSettings
     first_index: int = 0
     start_sample: int = 0
+    done: tuple[int, ...] = ()
+    done_s: float = 0.0
     language: str | None = None
+    context: str = ""
+    priority: int = 0
+    seq: int = 0
 
     @field_serializer("path", when_used="json")
     def _spell(self, path: str) -> str:
@@ -59,6 +66,22 @@ class Transcribe(Value):
         return os.fsdecode(unquote_to_bytes(path)) if info.mode == "json" else path
 
 
+class Durable(Value):
+    """The window with this index can't be lost any more."""
+
+    type: Literal["durable"] = "durable"
+    index: int
+
+
+class Drop(Value):
+    """Nobody wants further windows: end the work on the recording, and answer with `Failed`."""
+
+    type: Literal["drop"] = "drop"
+
+
+Message = Transcribe | Durable | Drop
+
+
 class Loading(Value):
     """The model is being loaded; comes once in an engine's life."""
 
@@ -66,12 +89,13 @@ class Loading(Value):
 
 
 class Loaded(Value):
-    """The model is ready, and what it runs on in fact."""
+    """The model is ready, and what it runs on in fact; `fallback` says why that is not what was tried first."""
 
     type: Literal["loaded"] = "loaded"
     device: str
     compute_type: str
     load_s: float
+    fallback: str | None = None
 
 
 class Started(Value):
@@ -81,12 +105,19 @@ class Started(Value):
     declared_s: float | None
 
 
+class Heard(Value):
+    """So many seconds of what was asked for have gone through the model, durable or not."""
+
+    type: Literal["heard"] = "heard"
+    heard_s: float
+
+
 class WindowDone(Value):
-    """The next window in order; `decoded_s` tells how far the decoder has read ahead. `GO_ON` answers it."""
+    """A window, in any order; `in_flight` others of the recording are being worked on. `Durable` answers it."""
 
     type: Literal["window"] = "window"
     window: Window
-    decoded_s: float
+    in_flight: int = 0
 
 
 class Finished(Value):
@@ -119,6 +150,11 @@ class Failed(Value):
         message = f"The engine failed ({type(fault).__name__}: {fault}). It is tried again with a fresh engine."
         return cls(kind=Kind.TRANSIENT, reason="engine_failed", message=message)
 
+    @classmethod
+    def dropped(cls) -> Failed:
+        """Return the answer to `Drop`."""
+        return cls(kind=Kind.TRANSIENT, reason="dropped", message="Nobody wanted the recording's windows any more.")
+
     def error(self) -> CesarError:
         """Return the error to raise on the service's side."""
         kinds: dict[Kind, type[CesarError]] = {
@@ -129,71 +165,79 @@ class Failed(Value):
         return kinds[self.kind](self.message, reason=self.reason)
 
 
-Event = Loading | Loaded | Started | WindowDone | Finished | Failed
-
-_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+Event = Loading | Loaded | Started | Heard | WindowDone | Finished | Failed
 
 
-def encode(message: Value) -> bytes:
-    """Return the message's line, newline included."""
-    return message.model_dump_json().encode() + b"\n"
+class Order(Value):
+    """A message about the recording with this number."""
+
+    number: int
+    message: Annotated[Message, Field(discriminator="type")]
 
 
-def decode_event(line: bytes) -> Event:
-    """Return the event on a line.
+class Report(Value):
+    """An event of the recording with this number; 0 where it is about the engine itself."""
 
-    Raises:
-        pydantic.ValidationError: It is not one of our events.
-    """
-    return _EVENT.validate_json(line)
+    number: int
+    event: Annotated[Event, Field(discriminator="type")]
 
 
-def decode_request(line: bytes) -> Transcribe:
-    """Return the request on a line.
-
-    Raises:
-        pydantic.ValidationError: It is not one of our requests.
-    """
-    return Transcribe.model_validate_json(line)
+def encode(line: Order | Report) -> bytes:
+    """Return the line that says this, newline included."""
+    return line.model_dump_json().encode() + b"\n"
 
 
 def request_for(
-    source: Path,
-    options: Mapping[str, Any],
-    *,
-    first_index: int = 0,
-    start_s: float = 0.0,
-    language: str | None = None,
+    source: Path, options: Mapping[str, Any], *, windows: Sequence[Window] = (), priority: int = 0, seq: int = 0
 ) -> Transcribe:
     """Return the request for a recording with a job's stored engine options.
 
     Keys that this version does not know are left out: a job may be older than the program.
+
+    Args:
+        windows: Those that are durable, by their index.
     """
     known = {key: value for key, value in options.items() if key in EngineSettings.model_fields}
+    whole = list(itertools.takewhile(lambda pair: pair[0] == pair[1].index, enumerate(windows)))
+    last = whole[-1][1] if whole else None
     return Transcribe(
         path=str(source.absolute()),
         options=EngineSettings.model_validate(known),
-        first_index=first_index,
-        start_sample=round(start_s * SAMPLE_RATE),
-        language=language,
+        first_index=len(whole),
+        start_sample=round(last.end_s * SAMPLE_RATE) if last else 0,
+        done=tuple(window.index for window in windows[len(whole) :]),
+        done_s=sum(window.end_s - window.start_s for window in windows),
+        language=next((window.language for window in windows if window.language), None),
+        context=last.text if last else "",
+        priority=priority,
+        seq=seq,
     )
 
 
 class Engine(Protocol):
-    """Something that turns requests into events. Owned by one worker thread."""
+    """Something that turns requests into events. Any thread may use it; several may at once."""
 
     def transcribe(
-        self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
+        self,
+        request: Transcribe,
+        *,
+        poll: Callable[[], None],
+        poll_every_s: float = 0.5,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> Generator[Event, None, None]:
         """Yield the request's events, the last of which is `Finished` or `Failed`.
+
+        Whoever asks for the next event says by that that the window before is durable.
 
         Args:
             poll: Called now and then while waiting. It may raise to interrupt: the work is ended
                 before the exception goes on, and the engine can be used again.
-            poll_every_s: The longest time between two calls, where the engine can keep to it.
+            poll_every_s: The longest time between two calls.
+            is_ending: While true, no further window is begun.
 
         Raises:
-            AttemptError: The engine died in mid-work (reason `engine_crashed`).
+            AttemptError: The engine died in mid-work: over this recording (reason `engine_crashed`), or while it
+                worked on others too (`EngineLost`).
         """
         ...
 

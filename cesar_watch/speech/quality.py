@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from cesar_watch.core.transcript import Segment, Transcript, Value, Window
+from cesar_watch.core.transcript import Segment, Stretch, Transcript, Value, Window
 
 MIN_AVG_LOGPROB = -1.0
 MAX_COMPRESSION_RATIO = 2.4
 MAX_NO_SPEECH_PROB = 0.6
-"""Whisper's own limits for a failed decoding (Radford et al. 2022, section 4.5), which it retries at
-higher temperatures: a segment that still breaks one has no better reading."""
+"""Whisper's own limits for a failed decoding (Radford et al. 2022, section 4.5). What breaks one of the first two is
+decoded again with stronger settings: a segment that still does has no better reading."""
 
 MAX_REPEATS = 2
 """The same words in more segments than this, one after the other, are a loop, not speech."""
 
 MIN_SPEECH_S = 3.0
-"""Voice activity in a window that must have given some text; less may be a cough or a laugh."""
+"""Voice activity that must have given some text; less may be a cough or a laugh."""
+
+REACH_S = 0.5
+"""So far beyond its times a segment's text may belong: they are rounded, and words have soft ends."""
+
+SAME_STRETCH_S = 1.0
+"""Speech without text that is no further apart than this counts as one stretch."""
 
 TOLERATED_LOSS_S = 2.0
 TOLERATED_LOSS = 0.02
@@ -90,14 +96,57 @@ def _by_figures(segment: Segment) -> Iterator[Suspect]:
     yield Suspect(start_s=segment.start_s, end_s=segment.end_s, reason=reason)
 
 
-def _repeated(segments: Sequence[Segment]) -> Iterator[Suspect]:
+def is_doubtful(segment: Segment) -> bool:
+    """Whether a segment's figures break a limit that a better decoding might keep."""
+    return segment.compression_ratio > MAX_COMPRESSION_RATIO or segment.avg_logprob < MIN_AVG_LOGPROB
+
+
+def unheard(speech: Sequence[Stretch], segments: Iterable[Segment]) -> list[Stretch]:
+    """Return where speech was found, and no text: stretches with at least `MIN_SPEECH_S` of it, in order.
+
+    Args:
+        speech: Voice activity, in order and apart.
+        segments: Those of the same channel.
+    """
+    told = sorted((segment.start_s - REACH_S, segment.end_s + REACH_S) for segment in segments if segment.text.strip())
+    stretches: list[list[Stretch]] = []
+    for piece in (piece for one in speech for piece in _outside(one, told)):
+        if stretches and piece.start_s - stretches[-1][-1].end_s <= SAME_STRETCH_S:
+            stretches[-1].append(piece)
+        else:
+            stretches.append([piece])
+    return [
+        Stretch(start_s=pieces[0].start_s, end_s=pieces[-1].end_s)
+        for pieces in stretches
+        if sum(piece.end_s - piece.start_s for piece in pieces) >= MIN_SPEECH_S
+    ]
+
+
+def _outside(stretch: Stretch, told: Sequence[tuple[float, float]]) -> Iterator[Stretch]:
+    """Yield the parts of a stretch that lie in none of the intervals, which are in order."""
+    at_s = stretch.start_s
+    for start_s, end_s in told:
+        if at_s < min(start_s, stretch.end_s):
+            yield Stretch(start_s=at_s, end_s=min(start_s, stretch.end_s))
+        at_s = max(at_s, end_s)
+    if at_s < stretch.end_s:
+        yield Stretch(start_s=at_s, end_s=stretch.end_s)
+
+
+def loops(segments: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
+    """Yield the runs of segments that say the same more than `MAX_REPEATS` times, one after the other."""
     first = 0
     for index in range(1, len(segments) + 1):
         if index < len(segments) and _words(segments[index]) == _words(segments[first]):
             continue
         if index - first > MAX_REPEATS:
-            yield Suspect(start_s=segments[first].start_s, end_s=segments[index - 1].end_s, reason="repeated")
+            yield segments[first:index]
         first = index
+
+
+def _repeated(segments: Sequence[Segment]) -> Iterator[Suspect]:
+    for run in loops(segments):
+        yield Suspect(start_s=run[0].start_s, end_s=run[-1].end_s, reason="repeated")
 
 
 def _words(segment: Segment) -> str:
@@ -105,5 +154,5 @@ def _words(segment: Segment) -> str:
 
 
 def _unheard(window: Window) -> Iterator[Suspect]:
-    if window.speech_s >= MIN_SPEECH_S and not any(segment.text.strip() for segment in window.segments):
-        yield Suspect(start_s=window.start_s, end_s=window.end_s, reason="speech_without_text")
+    for stretch in window.unheard:
+        yield Suspect(start_s=stretch.start_s, end_s=stretch.end_s, reason="speech_without_text")

@@ -1,33 +1,24 @@
-"""The model: one window's sound in, one `Window` out. Engine side only."""
+"""The model: one window's sound in, one `Window` out. Engine side only; several threads may use it at once."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-import ctranslate2
-import numpy as np
-from faster_whisper import WhisperModel
-from faster_whisper.transcribe import Segment as RawSegment
-from faster_whisper.transcribe import restore_speech_timestamps
+from faster_whisper.audio import pad_or_trim
 
 from cesar_watch.core.config import EngineSettings
-from cesar_watch.core.errors import ModelError, RecordingError
-from cesar_watch.core.transcript import Segment, Window, Word
-from cesar_watch.speech.protocol import SAMPLE_RATE, Setup
-from cesar_watch.speech.windows import Cut, Span
-
-CLIP_PADDING = int(0.4 * SAMPLE_RATE)
-"""Sound kept on either side of speech, so that no onset is lost (faster-whisper's own figure)."""
-KEPT_SILENCE = int(2.0 * SAMPLE_RATE)
-"""Shorter pauses stay in the sound: Whisper reads sentence ends from them (faster-whisper's figure)."""
-SEED = 1
-"""Where the decoder's random numbers begin in every window; any number would do."""
+from cesar_watch.core.errors import CesarError, Kind, ModelError, RecordingError
+from cesar_watch.core.transcript import Segment, Stretch, Window
+from cesar_watch.speech.clips import Clips
+from cesar_watch.speech.languages import Spoken, decide, samples_of
+from cesar_watch.speech.listener import Listener
+from cesar_watch.speech.protocol import Failed, Setup
+from cesar_watch.speech.whisper import Whisper
+from cesar_watch.speech.windows import Cut, Sound
 
 
 class Recognizer:
-    """A loaded Whisper model. Used by the thread that made it.
+    """A loaded Whisper model.
 
     What it hears in a window depends on the window's samples and options alone, not on what it heard
     before: an attempt that resumes gives the transcript that an unbroken one would have given.
@@ -37,24 +28,20 @@ class Recognizer:
     """
 
     def __init__(self, setup: Setup) -> None:
-        threads = setup.threads or len(os.sched_getaffinity(0))
-        self._setup = setup.model_copy(update={"threads": threads})
-        self._has_sampled = False
         try:
-            self._model = WhisperModel(
+            self._model = Whisper(
                 setup.model_path,
                 device=setup.device,
                 compute_type=setup.compute_type,
-                cpu_threads=threads,
+                cpu_threads=setup.threads,
+                num_workers=setup.workers,
                 local_files_only=True,
             )
         # The libraries below raise bare RuntimeError, ValueError and Exception for a bad model.
         except Exception as fault:
             raise _not_loaded(setup, fault) from fault
         self._is_multilingual = bool(self._model.model.is_multilingual)
-        self._languages = self._model.supported_languages
-        self._decode = self._model.generate_with_fallback
-        self._model.generate_with_fallback = self._decode_and_note
+        self._languages: list[str] = self._model.supported_languages
 
     @property
     def device(self) -> str:
@@ -72,71 +59,72 @@ class Recognizer:
         Raises:
             RecordingError: `bad_option`.
         """
-        if options.language and self._is_multilingual and options.language not in self._languages:
-            raise RecordingError(
-                f'engine.language = "{options.language}" is none of this model\'s languages. '
-                'Use a code such as "en" or "cs", or leave it out.',
-                reason="bad_option",
-            )
+        asked = {"language": [options.language] if options.language else [], "languages": options.languages}
+        for key, languages in asked.items():
+            unknown = [language for language in languages if language not in self._languages]
+            if unknown and self._is_multilingual:
+                raise RecordingError(
+                    f'engine.{key} = "{unknown[0]}" is none of this model\'s languages. '
+                    'Use codes such as "en" or "cs", or leave it out.',
+                    reason="bad_option",
+                )
 
-    def recognize(self, cut: Cut, options: EngineSettings, language: str | None) -> Window:
+    def explain(self, fault: Exception) -> Failed:
+        """Return the message for what went wrong with a recording."""
+        if self.device == "cuda" and not isinstance(fault, CesarError | MemoryError):
+            return Failed(kind=Kind.TRANSIENT, reason="cuda_failed", message=f"The GPU failed ({fault}).")
+        return Failed.from_fault(fault)
+
+    def detect(self, cuts: Sequence[Cut], options: EngineSettings) -> Spoken:
+        """Return the language that is spoken in windows with speech, among those that `options` allow."""
+        if not self._is_multilingual:
+            return Spoken("en")
+        return decide([self._probabilities(sample) for sample in samples_of(cuts)], options.languages)
+
+    def _probabilities(self, sample: Sound) -> dict[str, float]:
+        features = pad_or_trim(self._model.feature_extractor(sample)[..., :-1])
+        found = self._model.model.detect_language(self._model.encode(features))[0]
+        return {token[2:-2]: float(probability) for token, probability in found}
+
+    def recognize(
+        self,
+        cut: Cut,
+        options: EngineSettings,
+        *,
+        spoken: Spoken | None = None,
+        context: str = "",
+        told: Callable[[float], None] = lambda _: None,
+    ) -> Window:
         """Return the window with its segments, in times of the recording.
 
-        Where the VAD heard nobody the model is not asked: it invents text for silence. `language` None
-        means: detect it; the window then carries what was found and how sure the model is.
+        Where the VAD heard nobody the model is not asked: it invents text for silence. Channels are heard one after the
+        other; then each segment has its channel's name as speaker.
 
-        Raises:
-            ModelError: The model had to be loaded again and can't be; the next call tries it again.
+        Args:
+            spoken: The language; None: that of the window, found here.
+            context: The text before the window.
+            told: Takes how many seconds of the window have been heard, before each 30 s; what it raises comes out.
         """
-        if not cut.spans:
-            return _window(cut, None, None, ())
-        # The spans that chose the cut are used again, instead of faster-whisper's `vad_filter`, which
-        # would run the VAD a second time; `clip_timestamps` would pad every span to 30 s of work.
-        clips = join_spans(cut.spans, len(cut.audio))
-        sound = np.concatenate([cut.audio[clip.start : clip.end] for clip in clips])
-        self._begin_random_numbers_anew()
-        raw, info = self._model.transcribe(
-            sound,
-            language=language or options.language,
-            task=options.task,
-            beam_size=options.beam_size,
-            initial_prompt=options.initial_prompt,
-            hotwords=options.hotwords,
-            word_timestamps=options.word_timestamps,
-            condition_on_previous_text=options.condition_on_previous_text,
-            vad_filter=False,
-        )
-        chunks = [{"start": clip.start, "end": clip.end} for clip in clips]
-        restored = restore_speech_timestamps(raw, chunks, SAMPLE_RATE)
-        # A given language comes back with probability 1, which says nothing.
-        probability = None if language or options.language else float(info.language_probability)
-        return _window(cut, str(info.language), probability, to_segments(restored, cut.start_s, cut.end_s))
+        if not any(cut.spans):
+            return _window(cut, None)
+        spoken = spoken or self.detect([cut], options)
+        channels = len(cut.spans)
+        segments: list[Segment] = []
+        lost: list[Stretch] = []
+        for number, clips in Clips.of(cut):
 
-    def _decode_and_note(self, *args: Any, **kwargs: Any) -> Any:
-        """Decode as faster-whisper does: where the likeliest text is poor, others are drawn at random."""
-        result, avg_logprob, temperature, compression_ratio = self._decode(*args, **kwargs)
-        self._has_sampled |= temperature > 0
-        return result, avg_logprob, temperature, compression_ratio
+            def heard(at_s: float, before: int = number) -> None:
+                told((before * (cut.end_s - cut.start_s) + at_s - cut.start_s) / channels)
 
-    def _begin_random_numbers_anew(self) -> None:
-        """Let the next window draw the numbers that it would draw in a new process."""
-        ctranslate2.set_random_seed(SEED)
-        if not self._has_sampled:
-            return
-        # CTranslate2 seeds a thread's generator at its first use and never again (seen with 4.8.5), so
-        # threads that have drawn are replaced; they belong to the model. The old one goes first: two
-        # might not fit into memory.
-        self._model.model = None
-        try:
-            self._model.model = ctranslate2.models.Whisper(
-                self._setup.model_path,
-                device=self._setup.device,
-                compute_type=self._setup.compute_type,
-                intra_threads=self._setup.threads,
-            )
-        except Exception as fault:
-            raise _not_loaded(self._setup, fault) from fault
-        self._has_sampled = False
+            found, silent = Listener(self._model, options, spoken.language, context, heard).hear(clips)
+            segments += found if channels == 1 else _labelled(found, options.channel_names, number)
+            lost += silent
+        return _window(cut, spoken, sorted(segments, key=lambda segment: segment.start_s), lost)
+
+
+def _labelled(segments: Iterable[Segment], names: Sequence[str], number: int) -> list[Segment]:
+    name = names[number] if number < len(names) else str(number + 1)
+    return [segment.model_copy(update={"speaker": name}) for segment in segments]
 
 
 def _not_loaded(setup: Setup, fault: Exception) -> ModelError:
@@ -146,57 +134,14 @@ def _not_loaded(setup: Setup, fault: Exception) -> ModelError:
     )
 
 
-def join_spans(spans: Sequence[Span], length: int) -> list[Span]:
-    """Return the stretches of sound to recognise: padded spans, joined over short silences."""
-    joined: list[Span] = []
-    for span in spans:
-        padded = Span(max(0, span.start - CLIP_PADDING), min(length, span.end + CLIP_PADDING))
-        if joined and span.start - joined[-1].end < KEPT_SILENCE - CLIP_PADDING:
-            joined[-1] = Span(joined[-1].start, padded.end)
-        else:
-            joined.append(padded)
-    return joined
-
-
-def to_segments(raw: Iterable[RawSegment], start_s: float, end_s: float) -> tuple[Segment, ...]:
-    """Return faster-whisper's segments in times of the recording, none outside [start_s, end_s].
-
-    Segments without text are left out; the text is stripped, words keep their leading space.
-    """
-
-    def place(time_s: float) -> float:
-        return round(min(max(start_s + float(time_s), start_s), end_s), 3)
-
-    return tuple(
-        Segment(
-            start_s=place(segment.start),
-            end_s=max(place(segment.start), place(segment.end)),
-            text=segment.text.strip(),
-            avg_logprob=float(segment.avg_logprob),
-            no_speech_prob=float(segment.no_speech_prob),
-            compression_ratio=float(segment.compression_ratio),
-            words=tuple(
-                Word(
-                    start_s=place(word.start),
-                    end_s=max(place(word.start), place(word.end)),
-                    text=word.word,
-                    probability=float(word.probability),
-                )
-                for word in segment.words or ()
-            ),
-        )
-        for segment in raw
-        if segment.text.strip()
-    )
-
-
-def _window(cut: Cut, language: str | None, probability: float | None, segments: tuple[Segment, ...]) -> Window:
+def _window(cut: Cut, spoken: Spoken | None, segments: Iterable[Segment] = (), lost: Iterable[Stretch] = ()) -> Window:
     return Window(
         index=cut.index,
         start_s=cut.start_s,
         end_s=cut.end_s,
         speech_s=round(cut.speech_s, 3),
-        language=language,
-        language_probability=probability,
-        segments=segments,
+        language=spoken.language if spoken else None,
+        language_probability=spoken.probability if spoken else None,
+        segments=tuple(segments),
+        unheard=tuple(lost),
     )

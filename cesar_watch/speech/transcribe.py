@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from cesar_watch.core.transcript import Transcript
 from cesar_watch.speech.checkpoint import Checkpoint
 from cesar_watch.speech.protocol import (
     Engine,
-    Event,
     Failed,
     Finished,
+    Heard,
+    Loaded,
+    Loading,
     Started,
-    Transcribe,
     WindowDone,
     request_for,
 )
@@ -31,12 +32,15 @@ from cesar_watch.speech.quality import missing_s
 class Progress:
     """How far an attempt has come: `done_s` of the recording are durable, in `windows` windows.
 
-    `declared_s` is the recording's length if its header can be trusted.
+    `heard_s` has gone through the model, durable or not; `in_flight` windows are being worked on besides. `declared_s`
+    is the recording's length if its header can be trusted.
     """
 
     done_s: float
+    heard_s: float
     declared_s: float | None
     windows: int
+    in_flight: int = 0
 
 
 def transcribe(
@@ -46,19 +50,26 @@ def transcribe(
     options: Mapping[str, Any],
     *,
     accept_short: bool = False,
+    priority: int = 0,
+    seq: int = 0,
     on_progress: Callable[[Progress], None],
+    on_loaded: Callable[[Loaded], None] = lambda _: None,
     poll: Callable[[], None],
+    is_ending: Callable[[], bool] = lambda: False,
 ) -> Transcript:
     """Return the recording's transcript, durable in the checkpoint.
 
-    A finished checkpoint is returned without touching the recording; otherwise work begins behind the
-    last durable window, and each further window is durable before it is reported.
+    A finished checkpoint is returned without touching the recording; otherwise only windows that are not durable yet
+    are worked on, and each is durable before it is reported.
 
     Args:
         options: The engine options stored on the job.
         accept_short: Take what can be decoded of a recording that is shorter than it declares.
-        on_progress: Called when the recording is open and after each window.
+        priority, seq: The job's place among others (`core.job.precedence`).
+        on_progress: Called when the recording is open, after each window, and now and then inside of one.
+        on_loaded: Called where the model was loaded for this.
         poll: Called twice a second while waiting; may raise to interrupt, and what it raises comes out.
+        is_ending: While true, no further window is begun.
 
     Raises:
         RecordingError: This recording can't be transcribed (`not_media`, `truncated` ...).
@@ -70,44 +81,44 @@ def transcribe(
     """
     if checkpoint.transcript is not None:
         return checkpoint.transcript
-    request = _next_request(source, checkpoint, options)
-    declared_s: float | None = None
-    with contextlib.closing(engine.transcribe(request, poll=poll)) as events:
+    request = request_for(source, options, windows=checkpoint.windows, priority=priority, seq=seq)
+    progress = Progress(request.done_s, request.done_s, None, len(checkpoint.windows))
+    events = engine.transcribe(request, poll=poll, is_ending=is_ending)
+    with contextlib.closing(events):
         for event in events:
-            if isinstance(event, Finished):
-                if not accept_short and missing_s(event.duration_s, event.declared_s):
-                    raise _truncated(source, event)
-                return checkpoint.finish(**event.model_dump(exclude={"type"}))
-            if isinstance(event, Started):
-                declared_s = event.declared_s
-            if _advance(checkpoint, event):
-                on_progress(_progress(checkpoint, declared_s))
+            match event:
+                case Finished():
+                    if not accept_short and missing_s(event.duration_s, event.declared_s):
+                        raise _truncated(source, event)
+                    return checkpoint.finish(**event.model_dump(exclude={"type"}))
+                case Failed():
+                    raise event.error()
+                case Loading():
+                    continue
+                case Loaded():
+                    on_loaded(event)
+                    continue
+                case WindowDone():
+                    checkpoint.append(event.window)
+            progress = _further(progress, request.done_s, event)
+            on_progress(progress)
     raise AssertionError("an engine's last event is Finished or Failed")
 
 
-def _next_request(source: Path, checkpoint: Checkpoint, options: Mapping[str, Any]) -> Transcribe:
-    windows = checkpoint.windows
-    return request_for(
-        source,
-        options,
-        first_index=len(windows),
-        start_s=windows[-1].end_s if windows else 0.0,
-        language=next((window.language for window in windows if window.language), None),
+def _further(before: Progress, done_before_s: float, event: Started | Heard | WindowDone) -> Progress:
+    """Return the progress after an event; `done_before_s` was durable when the attempt began."""
+    if isinstance(event, Started):
+        return replace(before, declared_s=event.declared_s)
+    if isinstance(event, Heard):
+        return replace(before, heard_s=done_before_s + event.heard_s)
+    done_s = before.done_s + event.window.end_s - event.window.start_s
+    return replace(
+        before,
+        done_s=done_s,
+        heard_s=max(before.heard_s, done_s),
+        windows=before.windows + 1,
+        in_flight=event.in_flight,
     )
-
-
-def _advance(checkpoint: Checkpoint, event: Event) -> bool:
-    """Take in one event; return whether there is progress to report."""
-    if isinstance(event, Failed):
-        raise event.error()
-    if isinstance(event, WindowDone):
-        checkpoint.append(event.window)
-    return isinstance(event, Started | WindowDone)
-
-
-def _progress(checkpoint: Checkpoint, declared_s: float | None) -> Progress:
-    windows = checkpoint.windows
-    return Progress(done_s=windows[-1].end_s if windows else 0.0, declared_s=declared_s, windows=len(windows))
 
 
 def _truncated(source: Path, end: Finished) -> RecordingError:

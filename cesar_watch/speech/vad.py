@@ -1,16 +1,66 @@
-"""Find speech with the Silero model that faster-whisper carries. Engine side only."""
+"""Find speech with the Silero model that faster-whisper carries, in bounded memory. Engine side only."""
 
 from __future__ import annotations
 
-from faster_whisper.vad import get_speech_timestamps
+from collections.abc import Iterable, Iterator
 
-from cesar_watch.speech.windows import Samples, Span
+import numpy as np
+import numpy.typing as npt
+from faster_whisper.vad import get_vad_model
 
-SHORTEST_SILENCE_MS = 300
+from cesar_watch.speech.protocol import SAMPLE_RATE
+from cesar_watch.speech.windows import Span
+
+FRAME = 512
+"""Samples that the model judges at a time, behind the last `CONTEXT` ones of the frame before."""
+CONTEXT = 64
+FRAMES_AT_ONCE = 300
+"""Ten seconds. The library gives the model all sound at once, which takes a hundred megabytes for five minutes."""
+THRESHOLD = 0.5
+"""Where speech begins; below `END_THRESHOLD` it ends (Silero's own figures)."""
+END_THRESHOLD = 0.35
+SHORTEST_SILENCE = int(0.3 * SAMPLE_RATE)
 """A pause between two sentences; shorter ones lie between and inside words."""
 
+Sound = npt.NDArray[np.float32]
 
-def silero(audio: Samples) -> list[Span]:
-    """Return where somebody speaks in 16 kHz mono float32 sound, without padding."""
-    found = get_speech_timestamps(audio, min_silence_duration_ms=SHORTEST_SILENCE_MS, speech_pad_ms=0)
-    return [Span(int(span["start"]), int(span["end"])) for span in found]
+
+def silero(audio: Sound) -> list[Span]:
+    """Return where somebody speaks in 16 kHz mono float32 sound, in order and without padding."""
+    return list(spans_of(probabilities(audio), len(audio)))
+
+
+def probabilities(audio: Sound) -> npt.NDArray[np.float32]:
+    """Return for each frame how probable it is that somebody speaks in it; the last frame is filled up with silence."""
+    frames = np.pad(audio, (0, -len(audio) % FRAME)).reshape(-1, FRAME)
+    before = np.zeros(CONTEXT, np.float32)
+    hidden = cell = np.zeros((1, 1, 128), np.float32)
+    found = [np.zeros(0, np.float32)]
+    for first in range(0, len(frames), FRAMES_AT_ONCE):
+        piece = frames[first : first + FRAMES_AT_ONCE]
+        context = np.vstack([before, piece[:-1, -CONTEXT:]])
+        before = piece[-1, -CONTEXT:]
+        output, hidden, cell = get_vad_model().session.run(
+            None, {"input": np.hstack([context, piece]), "h": hidden, "c": cell}
+        )
+        found.append(output.reshape(-1))
+    return np.concatenate(found)
+
+
+def spans_of(probabilities: Iterable[float], length: int) -> Iterator[Span]:
+    """Yield the stretches of speech in `length` samples of which each frame's probability is known.
+
+    One goes on through pauses shorter than `SHORTEST_SILENCE`.
+    """
+    start = silent_since = None
+    for at, probability in zip(range(0, length, FRAME), probabilities, strict=False):
+        if probability >= THRESHOLD:
+            start = at if start is None else start
+            silent_since = None
+        elif probability < END_THRESHOLD and start is not None:
+            silent_since = at if silent_since is None else silent_since
+            if at - silent_since >= SHORTEST_SILENCE:
+                yield Span(start, silent_since)
+                start = silent_since = None
+    if start is not None:
+        yield Span(start, length)

@@ -1,29 +1,30 @@
-"""Cut a stream of sound into windows where nobody speaks, and keep one window ready ahead.
+"""Cut a stream of sound into windows where nobody speaks.
 
-A cut depends only on samples behind the window's own start: a recording resumed at a window's start gets
-the same windows as an unbroken one. Nothing here decodes or recognises.
+A cut depends only on samples behind the window's own start, and a window's length on its index and the recording: one
+that is resumed at a window's start gets the same windows as an unbroken one. Nothing here decodes or recognises.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+import math
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
-from types import TracebackType
-from typing import Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from cesar_watch.speech.protocol import SAMPLE_RATE
 
-Samples = npt.NDArray[np.float32]
-T = TypeVar("T")
+Sound = npt.NDArray[np.float32]
 
 EDGE_MARGIN = SAMPLE_RATE // 2
 """Silent samples left to the next window when the widest silence ends with the window."""
+SEARCHED = 60 * SAMPLE_RATE
+"""So far from its end a window may be cut, at most the half of it: what lies behind is looked through twice."""
+FIRST_S = 30.0
+"""The first window is short, so that text and progress come soon."""
+LEAST_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,18 @@ class Span:
     end: int
 
 
-Vad = Callable[[Samples], list[Span]]
-"""Finds speech in 16 kHz mono float32 sound; the spans come in order and do not overlap."""
+Vad = Callable[[Sound], list[Span]]
+"""Finds speech in 16 kHz mono float32 sound of shape (samples,); the spans come in order and do not overlap."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A window's sound, float32 mono 16 kHz, and where in it somebody speaks."""
+    """A window's sound, 16 kHz float32 of shape (channels, samples), and where in each channel somebody speaks."""
 
     index: int
     start_sample: int
-    audio: Samples
-    spans: tuple[Span, ...]
+    audio: Sound
+    spans: tuple[tuple[Span, ...], ...]
 
     @property
     def start_s(self) -> float:
@@ -55,55 +56,77 @@ class Cut:
     @property
     def end_s(self) -> float:
         """Where the window ends in the recording."""
-        return (self.start_sample + len(self.audio)) / SAMPLE_RATE
+        return (self.start_sample + int(self.audio.shape[1])) / SAMPLE_RATE
 
     @property
     def speech_s(self) -> float:
-        """Seconds of voice activity."""
-        return sum(span.end - span.start for span in self.spans) / SAMPLE_RATE
+        """Seconds in which anybody speaks."""
+        return sum(span.end - span.start for span in union(self.spans)) / SAMPLE_RATE
+
+
+def window_length_s(index: int, window_s: float, declared_s: float | None) -> float:
+    """Return how long a window may be: `window_s` in long recordings, less in short ones.
+
+    Each window wastes half of Whisper's 30 s on average, since its last part is filled up with silence; and the last
+    window keeps the others idle for half of its length. The sum is least where a window is the root of 15 s times the
+    recording's length, for two at a time.
+    """
+    if index == 0:
+        return min(FIRST_S, window_s)
+    if declared_s is None:
+        return window_s
+    return min(window_s, max(LEAST_S, math.sqrt(15.0 * declared_s)))
 
 
 def cut_windows(
-    blocks: Iterable[Samples], *, window_s: float, vad: Vad, first_index: int = 0, start_sample: int = 0
+    blocks: Iterable[Sound],
+    *,
+    length_s: Callable[[int], float],
+    vad: Vad,
+    first_index: int = 0,
+    start_sample: int = 0,
 ) -> Generator[Cut, None, None]:
-    """Yield windows of at most `window_s`, in order and without gaps.
+    """Yield windows in order and without gaps, each at most as long as `length_s` says for its index.
 
-    Each is cut in the middle of the widest silence of its second half; where speech never pauses there,
-    at `window_s`. At most one window and one block are held in memory.
+    Each is cut in the middle of the widest silence near its end; where speech never pauses there, hard. At most one
+    window and one block are held in memory.
 
     Args:
+        blocks: 16 kHz float32 of shape (channels, samples), always as many channels.
         first_index: The index of the first window.
         start_sample: Where in the recording the first block begins.
     """
-    length = int(window_s * SAMPLE_RATE)
-    pieces: list[Samples] = []
+    index, start = first_index, start_sample
+    length = int(length_s(index) * SAMPLE_RATE)
+    pieces: list[Sound] = []
     held = 0
     for block in blocks:
         pieces.append(block)
-        held += len(block)
+        held += block.shape[1]
         # More than `length`, not exactly: so the last window is the last however the blocks fall.
         while held > length:
-            audio = np.concatenate(pieces)
-            spans = vad(audio[:length])
-            end = best_cut(spans, length)
-            yield Cut(first_index, start_sample, audio[:end].copy(), _before(spans, end))
-            pieces = [audio[end:].copy()]
+            audio = np.concatenate(pieces, axis=1)
+            spans = [vad(channel[:length]) for channel in audio]
+            end = best_cut(union(spans), length)
+            pieces = [audio[:, end:].copy()]
+            yield Cut(index, start, audio[:, :end], tuple(_before(found, end) for found in spans))
             held -= end
-            first_index += 1
-            start_sample += end
+            index += 1
+            start += end
+            length = int(length_s(index) * SAMPLE_RATE)
     if held:
-        audio = np.concatenate(pieces)
-        yield Cut(first_index, start_sample, audio, tuple(vad(audio)))
+        audio = np.concatenate(pieces, axis=1)
+        yield Cut(index, start, audio, tuple(tuple(vad(channel)) for channel in audio))
 
 
-def best_cut(spans: list[Span], length: int) -> int:
-    """Return the sample to cut at: the middle of the widest silence in the second half, or `length`."""
-    half = length // 2
+def best_cut(spans: Sequence[Span], length: int) -> int:
+    """Return the sample to cut at: the middle of the widest silence near the end of a window, or `length`."""
+    first = max(length // 2, length - SEARCHED)
     edges = [(0, 0), *((span.start, span.end) for span in spans), (length, length)]
     silences = [
-        (max(before[1], half), after[0])
+        (max(before[1], first), after[0])
         for before, after in itertools.pairwise(edges)
-        if after[0] > max(before[1], half)
+        if after[0] > max(before[1], first)
     ]
     if not silences:
         return length
@@ -114,51 +137,16 @@ def best_cut(spans: list[Span], length: int) -> int:
     return end - min(margin, (end - start) // 2)
 
 
-def _before(spans: list[Span], end: int) -> tuple[Span, ...]:
+def union(spans_by_channel: Iterable[Iterable[Span]]) -> list[Span]:
+    """Return the stretches in which anybody speaks on any channel, in order and apart."""
+    joined: list[Span] = []
+    for span in sorted(itertools.chain.from_iterable(spans_by_channel), key=lambda span: span.start):
+        if joined and span.start <= joined[-1].end:
+            joined[-1] = Span(joined[-1].start, max(joined[-1].end, span.end))
+        else:
+            joined.append(span)
+    return joined
+
+
+def _before(spans: Sequence[Span], end: int) -> tuple[Span, ...]:
     return tuple(Span(span.start, min(span.end, end)) for span in spans if span.start < end)
-
-
-class Ahead(Generic[T]):
-    """Run a generator in a thread of its own, one item ahead of whoever iterates over this.
-
-    Use it as a context manager: on leaving, the thread has ended and the generator is closed. What the
-    generator raises comes out of the iteration.
-    """
-
-    def __init__(self, source: Generator[T, None, None]) -> None:
-        self._source = source
-        self._results: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
-        self._wanted = threading.Semaphore(1)
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closed = True
-        self._wanted.release()
-        self._thread.join()
-
-    def __iter__(self) -> Iterator[T]:
-        while (result := self._results.get()) is not None:
-            if isinstance(result, BaseException):
-                raise result
-            self._wanted.release()
-            yield result[0]
-
-    def _run(self) -> None:
-        try:
-            self._wanted.acquire()
-            while not self._closed:
-                self._results.put((next(self._source),))
-                self._wanted.acquire()
-        except StopIteration:
-            self._results.put(None)
-        except BaseException as fault:
-            self._results.put(fault)
-        finally:
-            self._source.close()

@@ -23,7 +23,7 @@ ROOMS = (INBOX, PROCESSING, OUTBOX, b"archive", b"failed", b"duplicates")
 
 APPLICATION_ID = 0x43535257
 WAL_MAGICS = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
-LEDGER_SCHEMAS = (1, 2, 3, 4)
+LEDGER_SCHEMAS = (1, 2, 3, 4, 5)
 SIDECAR_SCHEMA = 1
 
 CLAIMING = "claiming"

@@ -22,9 +22,11 @@ from cesar_watch.core.spool import create_spool
 from cesar_watch.service import recovery
 from cesar_watch.service.actor_thread import Actor, ActorThread
 from cesar_watch.service.attempt import Stop
+from cesar_watch.service.clerk import Clerk
 from cesar_watch.service.courier import Courier
 from cesar_watch.service.house import House, open_house
 from cesar_watch.service.intake import Intake
+from cesar_watch.service.places import Places
 from cesar_watch.service.worker import Worker
 from cesar_watch.speech.protocol import Event, Failed, Finished, Loaded, Loading, Started, Transcribe, WindowDone
 from tests.fakes import window
@@ -94,7 +96,12 @@ class SpeakingEngine:
         self._interruptions = {name: list(steps) for name, steps in interruptions.items()}
 
     def transcribe(
-        self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
+        self,
+        request: Transcribe,
+        *,
+        poll: Callable[[], None],
+        poll_every_s: float = 0.5,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> Generator[Event, None, None]:
         """Yield the events of one attempt, as `speech.protocol.Engine` promises."""
         poll()
@@ -111,7 +118,7 @@ class SpeakingEngine:
         for index, text in enumerate((words[:half], words[half:])):
             if index >= request.first_index:
                 poll()
-                yield WindowDone(window=window(index, " ".join(text)), decoded_s=10.0 * (index + 1))
+                yield WindowDone(window=window(index, " ".join(text)))
             if interruption := self._next(source.name if index == 0 else f"{source.name}/end"):
                 if isinstance(interruption, AttemptError) and interruption.reason == "engine_crashed":
                     raise interruption
@@ -145,9 +152,11 @@ class Life:
         self.refusals: list[CesarError] = []
         self.while_copying: list[Callable[[], None]] = []
         self.intake = Intake(house, wake=threading.Event(), poll=self._poll)
+        places = Places(lambda _: engine)
         self.actors: list[Actor] = [
             self.intake,
-            Worker(house, stop=self.stop, maker=lambda _: engine),
+            Clerk(house, places),
+            Worker(house, stop=self.stop, places=places),
             Courier(house, sender=self._deliver),
         ]
         self.threads = [

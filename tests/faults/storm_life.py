@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -38,13 +38,11 @@ class UnhurriedEngine(SpeakingEngine):
         self._random = random
         self._never = threading.Event()
 
-    def transcribe(
-        self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
-    ) -> Generator[Event, None, None]:
+    def transcribe(self, request: Transcribe, **polling: Any) -> Generator[Event, None, None]:
         """Spell, as `SpeakingEngine` does; recordings whose name begins with "bad" are refused."""
         if Path(request.path).name.startswith("bad"):
             self._interruptions[Path(request.path).name] = [RecordingError("It is refused.", reason="not_media")]
-        for event in super().transcribe(request, poll=poll, poll_every_s=poll_every_s):
+        for event in super().transcribe(request, **polling):
             self._never.wait(self._random.uniform(*BEAT_S))
             if isinstance(event, Finished | Failed):
                 sd_notify(HEARD)

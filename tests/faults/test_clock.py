@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,10 +140,8 @@ def test_clock_set_while_a_recording_is_transcribed_is_not_told_as_the_time_it_t
     class Setting(FakeEngine):
         """Takes five seconds, during which somebody sets the clock."""
 
-        def transcribe(
-            self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
-        ) -> Generator[Event, None, None]:
-            for event in super().transcribe(request, poll=poll, poll_every_s=poll_every_s):
+        def transcribe(self, request: Transcribe, **polling: Any) -> Generator[Event, None, None]:
+            for event in super().transcribe(request, **polling):
                 yield event
                 if event.type == "window" and event.window.index == 0:
                     rig.hand.move(5.0)

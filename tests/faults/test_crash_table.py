@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from cesar_watch.service import endings
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
 from cesar_watch.speech.protocol import Event as EngineEvent
 from cesar_watch.speech.protocol import Transcribe
+from tests.builders import lease_next
 from tests.fakes import FakeEngine, window
 from tests.service_builders import Rig, open_rig, sound_of
 
@@ -53,7 +54,7 @@ def _finish(root: Path, engine: FakeEngine | None = None) -> Rig:
 def _leased(rig: Rig) -> Job:
     rig.drop("talk.mp3")
     rig.claim_all()
-    job = rig.house.ledger.lease_next("dead", rig.house.clock.now())
+    job = lease_next(rig.house.ledger, "dead", rig.house.clock.now())
     assert job is not None
     return job
 
@@ -184,7 +185,7 @@ def _die_at_work(root: Path, times: int, **sections: Any) -> None:
     for _ in range(times):
         with open_rig(root, FakeEngine(), **sections) as rig:
             rig.hand.move(7200)  # longer than any wait
-            assert rig.house.ledger.lease_next("dead", rig.house.clock.now()) is not None
+            assert lease_next(rig.house.ledger, "dead", rig.house.clock.now()) is not None
 
 
 def _assert_poison_and_the_others_go_on(rig: Rig) -> None:
@@ -444,7 +445,7 @@ def test_death_after_a_copy_was_recognised_ends_as_a_duplicate(tmp_path: Path) -
         first = rig.only_job()
         rig.drop("copy.mp3", b"the same sound")
         rig.claim_all()
-        job = rig.house.ledger.lease_next("dead", rig.house.clock.now())
+        job = lease_next(rig.house.ledger, "dead", rig.house.clock.now())
         assert job is not None
         recognised = {"duplicate_of": first.job_id, "outputs": first.outputs, "sha256": first.sha256}
         rig.house.ledger.update(job, rig.house.clock.now(), **recognised)
@@ -491,11 +492,9 @@ def _died_in(rig: Rig, engine: FakeEngine, *, after: int) -> Iterator[None]:
     """Let the process die when the engine has given `after` windows and they are durable."""
 
     class Deadly(FakeEngine):
-        def transcribe(
-            self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
-        ) -> Generator[EngineEvent, None, None]:
+        def transcribe(self, request: Transcribe, **polling: Any) -> Generator[EngineEvent, None, None]:
             given = 0
-            for event in engine.transcribe(request, poll=poll):
+            for event in engine.transcribe(request, **polling):
                 yield event
                 given += event.type == "window"
                 if given == after:

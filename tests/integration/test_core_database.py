@@ -20,7 +20,7 @@ from cesar_watch.core.errors import Kind, LedgerError
 from cesar_watch.core.job import Event, FileIdentity, Job, State
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.tables import APPLICATION_ID, SCHEMA_VERSION
-from tests.builders import NOW, make_job
+from tests.builders import NOW, lease_next, make_job
 
 REPOSITORY = Path(__file__).parents[2]
 WRITE = """
@@ -272,7 +272,7 @@ def test_workers_that_lease_at_once_get_each_job_once(path: Path) -> None:
     got: list[str] = []
 
     def work(index: int) -> None:
-        while job := ledger.lease_next(f"worker {index}", NOW):
+        while job := lease_next(ledger, f"worker {index}", NOW):
             got.append(job.job_id)
         ledger.close()
 

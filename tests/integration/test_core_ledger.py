@@ -13,7 +13,7 @@ from cesar_watch.core.errors import IllegalTransition, LeaseLost, UsageError
 from cesar_watch.core.job import TRANSITIONS, Event, Failure, FileIdentity, Job, Request, State, new_job_id
 from cesar_watch.core.ledger import Intent, Ledger
 from cesar_watch.core.notice import Notice
-from tests.builders import NOW
+from tests.builders import NOW, lease_next
 
 LATER = NOW + timedelta(minutes=5)
 
@@ -53,7 +53,7 @@ def pending(ledger: Ledger, name: bytes = b"talk.mp3", job_id: str = "", **chang
 
 def leased(ledger: Ledger, lease: str = "lease") -> Job:
     pending(ledger)
-    job = ledger.lease_next(lease, NOW)
+    job = lease_next(ledger, lease, NOW)
     assert job
     return job
 
@@ -158,7 +158,7 @@ def test_apply_outside_the_table_changes_nothing(ledger: Ledger) -> None:
 def test_apply_by_a_late_holder_is_refused_and_changes_nothing(ledger: Ledger) -> None:
     late = leased(ledger, "old lease")
     ledger.apply(late, Event.RELEASED, NOW, lease=None)
-    current = ledger.lease_next("new lease", NOW)
+    current = lease_next(ledger, "new lease", NOW)
     assert current
     history = ledger.history(current)
 
@@ -259,7 +259,7 @@ def test_lease_counts_the_attempt_before_any_work(ledger: Ledger) -> None:
 
 def test_lease_goes_in_the_order_of_claims(ledger: Ledger) -> None:
     claimed = [pending(ledger).job_id for _ in range(5)]
-    given = [job.job_id for job in iter(lambda: ledger.lease_next("lease", NOW), None)]
+    given = [job.job_id for job in iter(lambda: lease_next(ledger, "lease", NOW), None)]
 
     assert given == claimed
 
@@ -267,18 +267,18 @@ def test_lease_goes_in_the_order_of_claims(ledger: Ledger) -> None:
 def test_lease_of_an_empty_queue_is_none(ledger: Ledger) -> None:
     claiming(ledger)
 
-    assert ledger.lease_next("lease", NOW) is None
+    assert lease_next(ledger, "lease", NOW) is None
 
 
 def test_lease_waits_for_the_time_of_a_job_and_passes_it_over(ledger: Ledger) -> None:
     waiting = pending(ledger, not_before_at=LATER)
     ready = pending(ledger)
 
-    first = ledger.lease_next("lease", NOW)
+    first = lease_next(ledger, "lease", NOW)
     assert first
     assert first.job_id == ready.job_id
-    assert ledger.lease_next("lease", LATER - timedelta(milliseconds=1)) is None
-    second = ledger.lease_next("lease", LATER)
+    assert lease_next(ledger, "lease", LATER - timedelta(milliseconds=1)) is None
+    second = lease_next(ledger, "lease", LATER)
     assert second
     assert (second.job_id, second.not_before_at) == (waiting.job_id, None)
 
@@ -287,7 +287,7 @@ def test_lease_waits_for_the_time_of_a_job_and_passes_it_over(ledger: Ledger) ->
 def test_lease_does_not_believe_a_wait_longer_than_any_can_be(ledger: Ledger, off_s: float, is_given: bool) -> None:
     pending(ledger, not_before_at=NOW + timedelta(seconds=off_s))
 
-    assert (ledger.lease_next("lease", NOW, longest_wait_s=100.0) is not None) is is_given
+    assert (lease_next(ledger, "lease", NOW, longest_wait_s=100.0) is not None) is is_given
 
 
 def test_lease_is_given_in_claim_order_whatever_the_clock_said_at_the_claims(ledger: Ledger) -> None:
@@ -298,13 +298,13 @@ def test_lease_is_given_in_claim_order_whatever_the_clock_said_at_the_claims(led
         claimed.append(job.job_id)
 
     assert [job.job_id for job in ledger.jobs()] == claimed
-    assert [job.job_id for job in iter(lambda: ledger.lease_next("lease", NOW), None)] == claimed
+    assert [job.job_id for job in iter(lambda: lease_next(ledger, "lease", NOW), None)] == claimed
 
 
 def test_lease_of_a_job_that_was_tried_before_keeps_its_first_start(ledger: Ledger) -> None:
     job = leased(ledger)
     ledger.apply(job, Event.RETRY_LATER, NOW, lease=None)
-    again = ledger.lease_next("lease", LATER)
+    again = lease_next(ledger, "lease", LATER)
 
     assert again
     assert (again.attempts, again.started_at) == (2, NOW)
@@ -313,10 +313,10 @@ def test_lease_of_a_job_that_was_tried_before_keeps_its_first_start(ledger: Ledg
 def test_lease_passes_over_a_job_that_somebody_wants_cancelled(ledger: Ledger) -> None:
     job = pending(ledger)
     ledger.ask(job, Request.CANCEL)
-    assert ledger.lease_next("lease", NOW) is None
+    assert lease_next(ledger, "lease", NOW) is None
     ledger.ask(job, None)
 
-    assert ledger.lease_next("lease", NOW)
+    assert lease_next(ledger, "lease", NOW)
 
 
 # --- requests -------------------------------------------------------------------------------
@@ -414,6 +414,6 @@ def test_forget_removes_the_job_its_history_and_its_notices_and_no_others(ledger
 
 def test_value_that_was_read_does_not_change_with_the_ledger(ledger: Ledger) -> None:
     job = pending(ledger)
-    ledger.lease_next("lease", NOW)
+    lease_next(ledger, "lease", NOW)
 
     assert (job.state, job.attempts) == (State.PENDING, 0)

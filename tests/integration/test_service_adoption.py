@@ -18,6 +18,7 @@ from cesar_watch.core.errors import LedgerError, RecordingError
 from cesar_watch.core.job import Failure, Job, State
 from cesar_watch.service import endings, recovery
 from cesar_watch.service.house import open_house
+from tests.builders import lease_next
 from tests.fakes import FakeEngine
 from tests.service_builders import HandClock, Rig, open_rig, settings_for
 
@@ -78,7 +79,7 @@ def test_job_that_was_being_worked_on_is_released_as_after_any_death(tmp_path: P
     with open_rig(tmp_path, FakeEngine()) as rig:
         rig.drop("talk.mp3")
         rig.claim_all()
-        assert rig.house.ledger.lease_next("dead", rig.house.clock.now())
+        assert lease_next(rig.house.ledger, "dead", rig.house.clock.now())
     edit(tmp_path, status="processing", attempts=1)
     kept = tmp_path.parent / "kept"
     shutil.copytree(tmp_path, kept)
@@ -317,7 +318,7 @@ def test_ledger_older_than_the_work_learns_that_the_job_is_done(tmp_path: Path) 
 def test_ledger_that_says_worked_on_while_the_job_is_done_learns_it(tmp_path: Path) -> None:
     def lease(rig: Rig) -> None:
         drop_and_claim(rig)
-        assert rig.house.ledger.lease_next("dead", rig.house.clock.now())
+        assert lease_next(rig.house.ledger, "dead", rig.house.clock.now())
 
     older_ledger(tmp_path, lease, lambda rig: rig.work())
 

@@ -13,7 +13,7 @@ import pytest
 from cesar_watch.core.config import NotifySettings
 from cesar_watch.core.errors import AttemptError, LedgerError
 from cesar_watch.core.notice import NoticeStatus
-from cesar_watch.delivery.notices import pause_notices
+from cesar_watch.delivery.notices import service_notices
 from cesar_watch.service.courier import NOTICE_ATTEMPTS, Courier
 from tests.fakes import FakeEngine
 from tests.service_builders import CHANNEL, Rig, open_rig
@@ -143,7 +143,7 @@ PAUSED, RESUMED = "cesar-watch: paused", "cesar-watch: resumed"
 
 
 def _tell(courier: Courier, rig: Rig, event: Literal["paused", "resumed"]) -> None:
-    courier.tell(pause_notices(event, "The disk is full.", rig.house.settings.notify))
+    courier.tell(service_notices(event, "The disk is full.", rig.house.settings.notify))
 
 
 def test_pause_is_told_though_the_ledger_can_not_be_read(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cesar_watch.core.job import Job, Request, State
 from cesar_watch.core.spool import Spool
 from cesar_watch.service.attempt import STOP_GRACE_S
 from cesar_watch.speech.protocol import Event, Transcribe
+from tests.builders import lease_next
 from tests.fakes import STALL, FakeEngine, window
 from tests.service_builders import Rig, open_rig, sound_of
 
@@ -74,11 +75,9 @@ def test_second_recording_has_an_estimate_before_its_first_window(tmp_path: Path
     class Steady(FakeEngine):
         """Takes two seconds of the hand-moved clock for each recording."""
 
-        def transcribe(
-            self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
-        ) -> Generator[Event, None, None]:
+        def transcribe(self, request: Transcribe, **polling: Any) -> Generator[Event, None, None]:
             rig.hand.move(2.0)
-            return super().transcribe(request, poll=poll, poll_every_s=poll_every_s)
+            return super().transcribe(request, **polling)
 
     engine = Steady({"next.mp3": [STALL]}, declared_s=20.0)
     with open_rig(tmp_path, engine) as rig:
@@ -159,12 +158,10 @@ def test_lease_lost_in_the_moment_of_a_failure_leaves_the_other_owner_alone(tmp_
     """What the engine tells after the last look at the lease must not be told of the other's attempt."""
 
     class Overtaken(FakeEngine):
-        def transcribe(
-            self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
-        ) -> Generator[Event, None, None]:
+        def transcribe(self, request: Transcribe, **polling: Any) -> Generator[Event, None, None]:
             job, now = rig.only_job(), rig.house.clock.now()
             rig.house.ledger.apply(job, JobEvent.RELEASED, now, lease=None)
-            rig.house.ledger.lease_next("another", now)
+            lease_next(rig.house.ledger, "another", now)
             raise AttemptError("The engine died.", reason="engine_crashed")
             yield
 
@@ -246,13 +243,11 @@ def test_unexpected_exception_is_recorded_on_the_job(tmp_path: Path) -> None:
 
 def test_recording_changed_under_the_attempt_is_transcribed_again(tmp_path: Path) -> None:
     class Writer(FakeEngine):
-        def transcribe(
-            self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
-        ) -> Generator[Event, None, None]:
+        def transcribe(self, request: Transcribe, **polling: Any) -> Generator[Event, None, None]:
             if not self.requests:
                 with Path(request.path).open("ab") as stream:
                     stream.write(b"more sound")
-            return super().transcribe(request, poll=poll, poll_every_s=poll_every_s)
+            return super().transcribe(request, **polling)
 
     engine = Writer()
     with open_rig(tmp_path, engine) as rig:

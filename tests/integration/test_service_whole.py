@@ -259,11 +259,9 @@ class Meddler(FakeEngine):
         super().__init__(**options)
         self._meddle = meddle
 
-    def transcribe(
-        self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
-    ) -> Generator[Event, None, None]:
+    def transcribe(self, request: Transcribe, **polling: Any) -> Generator[Event, None, None]:
         self._meddle(Path(request.path))
-        return super().transcribe(request, poll=poll, poll_every_s=poll_every_s)
+        return super().transcribe(request, **polling)
 
 
 def test_recording_that_changes_in_every_attempt_is_never_given_up(tmp_path: Path) -> None:

@@ -244,10 +244,8 @@ class _Looking(FakeEngine):
         super().__init__({"bad.mp3": [NO_MEDIA]})
         self._look = look
 
-    def transcribe(
-        self, request: Transcribe, *, poll: Callable[[], None], poll_every_s: float = 0.5
-    ) -> Generator[Event, None, None]:
-        for event in super().transcribe(request, poll=poll, poll_every_s=poll_every_s):
+    def transcribe(self, request: Transcribe, **polling: Any) -> Generator[Event, None, None]:
+        for event in super().transcribe(request, **polling):
             self._look()
             yield event
 

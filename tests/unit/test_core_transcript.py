@@ -39,7 +39,7 @@ def test_transcript_without_speech_has_no_language() -> None:
 
 def test_segment_with_a_foreign_field_is_refused() -> None:
     with pytest.raises(ValidationError):
-        Segment.model_validate({"start_s": 0, "end_s": 1, "text": "a", "speaker": "b"})
+        Segment.model_validate({"start_s": 0, "end_s": 1, "text": "a", "singer": "b"})
 
 
 def test_segment_refuses_changes() -> None:

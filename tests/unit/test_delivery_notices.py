@@ -12,7 +12,7 @@ import pytest
 from cesar_watch.core.config import NotifySettings
 from cesar_watch.core.job import Failure, Job, State
 from cesar_watch.core.notice import Notice
-from cesar_watch.delivery.notices import TEXT_CHARACTERS, channel_id, find_channel, notices_for, pause_notices
+from cesar_watch.delivery.notices import TEXT_CHARACTERS, channel_id, find_channel, notices_for, service_notices
 from tests.builders import NOW, make_job
 
 URL = "mailto://me:hunter2@example.org"
@@ -151,7 +151,7 @@ def test_find_channel_that_was_removed_from_the_settings_gives_none() -> None:
 
 
 def test_pause_is_told_with_the_services_name_and_the_faults_sentence() -> None:
-    (notice,) = pause_notices("paused", "The disk is full: free some space.", [channel()])
+    (notice,) = service_notices("paused", "The disk is full: free some space.", [channel()])
 
     assert (notice.title, notice.body) == ("cesar-watch: paused", "The disk is full: free some space.")
     assert (notice.event, notice.job_id, notice.attach) == ("paused", "", None)
@@ -159,20 +159,20 @@ def test_pause_is_told_with_the_services_name_and_the_faults_sentence() -> None:
 
 def test_pause_fills_every_placeholder_though_it_is_of_no_job() -> None:
     settings = channel(title="[{job_id}] {status}", body="{name}{text}: {message}", attach=True)
-    (notice,) = pause_notices("resumed", "It goes on.", [settings])
+    (notice,) = service_notices("resumed", "It goes on.", [settings])
 
     assert (notice.title, notice.body, notice.attach) == ("[] resumed", "cesar-watch: It goes on.", None)
 
 
 def test_pause_is_told_whatever_recordings_a_channel_is_for() -> None:
-    assert len(pause_notices("paused", "Full.", [channel(match="interviews/*")])) == 1
+    assert len(service_notices("paused", "Full.", [channel(match="interviews/*")])) == 1
 
 
 def test_pause_is_told_only_to_channels_that_want_it_and_once_to_each() -> None:
     channels = [channel(events=["completed"]), channel(title="first"), channel(title="second")]
     other = channel(url="json://other", title="third")
 
-    assert [notice.title for notice in pause_notices("paused", "Full.", [*channels, other])] == ["first", "third"]
+    assert [notice.title for notice in service_notices("paused", "Full.", [*channels, other])] == ["first", "third"]
 
 
 def test_notice_of_a_duplicate_attaches_the_transcript_of_the_other_job() -> None:
@@ -182,4 +182,4 @@ def test_notice_of_a_duplicate_attaches_the_transcript_of_the_other_job() -> Non
 
 
 def test_every_event_is_told_by_default() -> None:
-    assert set(channel().events) == {"completed", "failed", "duplicate", "paused", "resumed"}
+    assert set(channel().events) == {"completed", "failed", "duplicate", "paused", "resumed", "degraded"}

@@ -28,7 +28,7 @@ MAY_IMPORT = {
 }
 HEAVY = ("faster_whisper", "ctranslate2", "onnxruntime", "av", "apprise")
 
-HEAVY_DOORS = {"cesar_watch.speech.recognizer", "cesar_watch.speech.perform"}
+HEAVY_DOORS = {"cesar_watch.speech.recognizer", "cesar_watch.speech.scheduler"}
 """Modules that load a heavy package; `speech/` opens them only when work begins."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -84,12 +84,33 @@ def test_checkpoint_with_a_damaged_line_is_cut_before_it(tmp_path: Path, damage:
     assert path.read_bytes() == good
 
 
-def test_checkpoint_with_a_window_missing_is_cut_before_the_gap(tmp_path: Path) -> None:
-    begun(tmp_path)
+def test_checkpoint_keeps_windows_in_any_order_and_returns_them_in_that_of_time(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.open(tmp_path, "f")
+    for index in (1, 0, 2):
+        checkpoint.append(WINDOWS[index])
+    assert checkpoint.windows == Checkpoint.open(tmp_path, "f").windows == WINDOWS
+    whole = checkpoint.finish(duration_s=30.0, declared_s=None, skipped_packets=0)
+    assert whole.windows == WINDOWS
+
+
+def test_checkpoint_with_a_window_missing_keeps_the_others_and_is_not_finished(tmp_path: Path) -> None:
+    begun(tmp_path).finish(duration_s=30.0, declared_s=None, skipped_packets=0)
     path = tmp_path / module.NAME
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([lines[0], lines[1], lines[3]]))
-    assert Checkpoint.open(tmp_path, "f").windows == WINDOWS[:1]
+    path.write_bytes(b"".join([lines[0], lines[1], lines[3], lines[4]]))
+    checkpoint = Checkpoint.open(tmp_path, "f")
+    assert (checkpoint.windows, checkpoint.transcript) == ((WINDOWS[0], WINDOWS[2]), None)
+    checkpoint.append(WINDOWS[1])
+    assert Checkpoint.open(tmp_path, "f").windows == WINDOWS
+    with pytest.raises(AssertionError):
+        checkpoint.append(WINDOWS[1])
+
+
+def test_checkpoint_is_not_finished_while_a_window_is_missing(tmp_path: Path) -> None:
+    checkpoint = Checkpoint.open(tmp_path, "f")
+    checkpoint.append(WINDOWS[1])
+    with pytest.raises(AssertionError):
+        checkpoint.finish(duration_s=20.0, declared_s=None, skipped_packets=0)
 
 
 @pytest.mark.parametrize("header", [None, b"nonsense\n", b"", b"\0" * 100 + b"\n"])

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from cesar_watch.core.transcript import Segment, Transcript, Window
-from cesar_watch.speech.quality import Suspect, judge, missing_s
+from cesar_watch.core.transcript import Segment, Stretch, Transcript, Window
+from cesar_watch.speech.quality import Suspect, judge, missing_s, unheard
 from tests.fakes import window
 
 
@@ -46,9 +46,38 @@ def test_same_text_three_times_in_a_row_is_suspect_and_twice_is_not() -> None:
 
 
 def test_speech_heard_without_any_text_is_suspect() -> None:
-    silent = Window(index=1, start_s=10, end_s=20, speech_s=8)
+    silent = Window(index=1, start_s=10, end_s=20, speech_s=8, unheard=(Stretch(start_s=11, end_s=19),))
     quality = judge(transcript(window(0, "hello"), silent))
-    assert quality.spans == (Suspect(start_s=10, end_s=20, reason="speech_without_text"),)
+    assert quality.spans == (Suspect(start_s=11, end_s=19, reason="speech_without_text"),)
+
+
+def speech(*stretches: tuple[float, float]) -> list[Stretch]:
+    return [Stretch(start_s=start_s, end_s=end_s) for start_s, end_s in stretches]
+
+
+@pytest.mark.parametrize(
+    ("found", "told", "lost"),
+    [
+        ([(0, 10)], [], [(0, 10)]),
+        ([(0, 2.9)], [], []),
+        ([(0, 10)], [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)], []),
+        ([(0, 10)], [(0, 2), (8, 10)], [(2.5, 7.5)]),
+        ([(0, 8)], [(0, 2), (5.4, 8)], []),
+        ([(0, 2), (2.5, 4.5), (20, 22)], [], [(0, 4.5)]),
+        ([(0, 2), (3.5, 5)], [], []),
+        ([(5, 9)], [(0, 2), (20, 22)], [(5, 9)]),
+        ([], [(0, 2)], []),
+    ],
+)
+def test_speech_without_text_is_found_beside_and_between_segments(
+    found: list[tuple[float, float]], told: list[tuple[float, float]], lost: list[tuple[float, float]]
+) -> None:
+    segments = [Segment(start_s=start_s, end_s=end_s, text="words") for start_s, end_s in told]
+    assert unheard(speech(*found), segments) == speech(*lost)
+
+
+def test_speech_under_a_segment_without_words_is_without_text() -> None:
+    assert unheard(speech((0, 5)), [Segment(start_s=0, end_s=5, text=" ")]) == speech((0, 5))
 
 
 def test_transcript_without_text_is_empty() -> None:

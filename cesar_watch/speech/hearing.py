@@ -1,0 +1,203 @@
+"""One recording in work in the engine: its decoder, and the windows that are ready, in flight or not durable yet.
+
+The decoder has a thread of its own, one window ahead of the model; whoever works on windows takes them with `take`.
+Engine side only.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from cesar_watch.core.job import Precedence, precedence
+from cesar_watch.speech.audio import AudioStream, open_audio
+from cesar_watch.speech.languages import Spoken, with_language
+from cesar_watch.speech.protocol import Event, Failed, Finished, Heard, Started, Transcribe, WindowDone
+from cesar_watch.speech.recognizer import Recognizer
+from cesar_watch.speech.vad import silero
+from cesar_watch.speech.windows import Cut, cut_windows, window_length_s
+
+
+class Dropped(Exception):
+    """Nobody wants to know any more what is said in this window."""
+
+
+class Hearing:
+    """Made for one request; the first thing that is done with it is `start`.
+
+    Args:
+        at_once: So many windows may be in flight or not durable.
+        changed: Guards everything here, and is notified of every change; shared by all hearings of an engine.
+        answer: Takes the events, from any of the engine's threads, the last of them last.
+    """
+
+    def __init__(
+        self,
+        request: Transcribe,
+        recognizer: Recognizer,
+        *,
+        at_once: int,
+        changed: threading.Condition,
+        answer: Callable[[Event], None],
+    ) -> None:
+        self._request = request
+        self._recognizer = recognizer
+        self._changed = changed
+        self._answer = answer
+        # What is said in one window can only be shown to the next when it has been heard.
+        self._at_once = 1 if request.options.condition_on_previous_text else at_once
+        self._context = request.context
+        language = request.options.language or (None if request.options.multilingual else request.language)
+        self._spoken = Spoken(language) if language else None
+        self._ready: Cut | None = None
+        self._in_flight: dict[int, float] = {}
+        self._undurable: set[int] = set()
+        self._heard_s = 0.0
+        self._end: Finished | Failed | None = None
+        self._is_decoding = True
+        self._decoder = threading.Thread(target=self._decode, name="decoder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to decode."""
+        self._decoder.start()
+
+    # --- what the scheduler asks, holding `changed` -----------------------------------------------
+
+    @property
+    def precedence(self) -> Precedence:
+        """Who goes first: the lower."""
+        request = self._request
+        return precedence(request.priority, request.done_s + self._heard_s, request.seq)
+
+    @property
+    def has_window(self) -> bool:
+        """Whether a window can be worked on now."""
+        return self._ready is not None and len(self._in_flight.keys() | self._undurable) < self._at_once
+
+    def take(self) -> Cut:
+        """Hand the ready window out; `listen` is called with it."""
+        cut = self._ready
+        assert cut is not None
+        self._ready = None
+        self._in_flight[cut.index] = 0.0
+        self._changed.notify_all()
+        return cut
+
+    def durable(self, index: int) -> None:
+        """Note that a window can't be lost any more."""
+        self._undurable.discard(index)
+        self._changed.notify_all()
+
+    def drop(self) -> None:
+        """End the work as soon as it can be ended."""
+        self._fail(Failed.dropped())
+
+    @property
+    def end(self) -> Finished | Failed | None:
+        """The last event, once nothing is decoded or worked on any more."""
+        is_over = not self._is_decoding and self._ready is None and not self._in_flight
+        return self._end if is_over else None
+
+    def _fail(self, why: Failed) -> None:
+        if not isinstance(self._end, Failed):
+            self._end = why
+        self._ready = None
+        self._changed.notify_all()
+
+    # --- in a worker's thread -----------------------------------------------------------------------
+
+    def listen(self, cut: Cut) -> None:
+        """Work on a window that was taken, and answer with it; never raises."""
+        try:
+            window = self._recognizer.recognize(
+                cut,
+                self._request.options,
+                spoken=self._spoken,
+                context=self._context,
+                told=functools.partial(self._note, cut.index),
+            )
+        except Dropped:
+            pass
+        except Exception as fault:
+            with self._changed:
+                self._fail(self._recognizer.explain(fault))
+        else:
+            self._context = window.text or self._context
+            with self._changed:
+                self._undurable.add(cut.index)
+                others = len(self._in_flight) - 1
+            self._answer(WindowDone(window=window, in_flight=others))
+        with self._changed:
+            self._in_flight.pop(cut.index)
+            self._heard_s += cut.end_s - cut.start_s
+            self._changed.notify_all()
+
+    def _note(self, index: int, heard_s: float) -> None:
+        """Tell how far a window has been heard.
+
+        Raises:
+            Dropped: Nobody wants to know any more.
+        """
+        with self._changed:
+            if isinstance(self._end, Failed):
+                raise Dropped
+            is_news = heard_s > self._in_flight[index]
+            self._in_flight[index] = max(heard_s, self._in_flight[index])
+            total_s = self._heard_s + sum(self._in_flight.values())
+        if is_news:
+            self._answer(Heard(heard_s=total_s))
+
+    # --- in the decoder's thread ----------------------------------------------------------------------
+
+    def _decode(self) -> None:
+        end: Finished | Failed = Failed.dropped()
+        try:
+            options = self._request.options
+            self._recognizer.check(options)
+            with open_audio(Path(self._request.path), max_duration_s=options.max_duration_s) as audio:
+                self._answer(Started(declared_s=audio.declared_s))
+                if all(self._offer(cut) for cut in self._cuts(audio)):
+                    end = Finished(
+                        duration_s=audio.decoded_s,
+                        declared_s=audio.declared_s,
+                        skipped_packets=audio.skipped_packets,
+                    )
+        except Exception as fault:
+            end = self._recognizer.explain(fault)
+        with self._changed:
+            if isinstance(end, Failed):
+                self._fail(end)
+            self._end = self._end or end
+            self._is_decoding = False
+            self._changed.notify_all()
+
+    def _cuts(self, audio: AudioStream) -> Iterator[Cut]:
+        """Yield the windows that are asked for; from the first one with speech on the language is known."""
+        request = self._request
+        cuts: Iterable[Cut] = cut_windows(
+            (block[None, :] for block in audio.blocks(request.start_sample)),
+            length_s=lambda index: window_length_s(index, request.options.window_s, audio.declared_s),
+            vad=silero,
+            first_index=request.first_index,
+            start_sample=request.start_sample,
+        )
+        cuts = itertools.filterfalse(lambda cut: cut.index in request.done, cuts)
+        if self._spoken or request.options.multilingual:
+            return iter(cuts)
+        return with_language(cuts, functools.partial(self._recognizer.detect, options=request.options), self._speaks)
+
+    def _speaks(self, spoken: Spoken) -> None:
+        self._spoken = spoken
+
+    def _offer(self, cut: Cut) -> bool:
+        """Wait until the window before was taken; return False where nobody wants this one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ready is None or self._end is not None)
+            if self._end is not None:
+                return False
+            self._ready = cut
+            self._changed.notify_all()
+            return True
