@@ -14,6 +14,7 @@ from cesar_watch.speech.protocol import (
     Event,
     Failed,
     Finished,
+    Heard,
     Loaded,
     Loading,
     Started,
@@ -24,7 +25,7 @@ from cesar_watch.speech.protocol import (
 STALL = "stall"
 """A step that never ends by itself: the engine keeps polling until `poll` raises."""
 
-Step = Window | Exception | str
+Step = Window | Heard | Exception | str
 
 
 def window(index: int, text: str, *, length_s: float = 10.0, language: str = "en") -> Window:
@@ -45,7 +46,7 @@ def window(index: int, text: str, *, length_s: float = 10.0, language: str = "en
 class FakeEngine:
     """An engine that plays scripts instead of listening; obeys `speech.protocol.Engine`.
 
-    A script is a list of steps, for a file name: a `Window` is delivered; a `CesarError` or another exception
+    A script is a list of steps, for a file name: a `Window` is delivered, `Heard` told; an exception
     is a failure as the real engine tells it, but `AttemptError(reason="engine_crashed")` is raised, as
     when its process dies; `STALL` never ends. A resumed request skips windows that are durable.
 
@@ -124,6 +125,8 @@ class FakeEngine:
                 if step.index >= request.first_index and step.index not in request.done:
                     yield WindowDone(window=step)
                     end_s = step.end_s
+            elif isinstance(step, Heard):
+                yield step
             elif isinstance(step, Exception):
                 if isinstance(step, AttemptError) and step.reason == "engine_crashed":
                     self._loaded = False

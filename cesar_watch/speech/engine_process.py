@@ -69,7 +69,8 @@ class EngineProcess:
     @property
     def pid(self) -> int | None:
         """The process's id while there is one, for tests that kill it."""
-        return self._child.process.pid if self._child else None
+        child = self._child
+        return child.process.pid if child is not None and child.process.poll() is None else None
 
     def transcribe(
         self,

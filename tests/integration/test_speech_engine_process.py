@@ -7,19 +7,35 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 
 from cesar_watch.core.config import EngineSettings
-from cesar_watch.core.errors import AttemptError, CesarError, ModelError
+from cesar_watch.core.errors import AttemptError, CesarError, EngineLost, ModelError
 from cesar_watch.speech.checkpoint import Checkpoint
 from cesar_watch.speech.engine_process import EngineProcess
 from cesar_watch.speech.models import require_model
-from cesar_watch.speech.protocol import GO_ON, Finished, Loading, Setup, Started, encode, request_for
+from cesar_watch.speech.protocol import (
+    Durable,
+    Event,
+    Failed,
+    Finished,
+    Loaded,
+    Loading,
+    Order,
+    Report,
+    Setup,
+    Started,
+    WindowDone,
+    encode,
+    request_for,
+)
 from cesar_watch.speech.transcribe import transcribe
 from tests.sounds import conversation, silence, voice, write_wav
 
@@ -53,19 +69,24 @@ def scripted() -> Iterator[EngineProcess]:
 
 PROGRAM = """
 import json, os, signal, sys
-request = json.loads(sys.stdin.readline())
-print('{"type": "started", "declared_s": null}', flush=True)
-name = os.path.basename(request["path"])
-if name == "stall": sys.stdin.read()
-if name == "stubborn":
-    for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}: signal.signal(number, signal.SIG_IGN)
-    os.close(0)
-    print('{"type": "started", "declared_s": null}', flush=True)
-    while True: signal.pause()
-if name == "segfault": os.kill(os.getpid(), signal.SIGSEGV)
-if name == "memory": os.kill(os.getpid(), signal.SIGKILL)
-if name == "exit": raise SystemExit(3)
-if name == "gibberish": print("Traceback: no message at all", flush=True); sys.stdin.read()
+def say(number, **event): print(json.dumps({"number": number, "event": event}), flush=True)
+say(0, type="loaded", device="cpu", compute_type="int8", load_s=0.1)
+for line in sys.stdin:
+    order = json.loads(line)
+    number, message = order["number"], order["message"]
+    if message["type"] == "drop": continue
+    say(number, type="started", declared_s=None)
+    name = os.path.basename(message["path"])
+    if name == "stubborn":
+        for each in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}: signal.signal(each, signal.SIG_IGN)
+        os.close(0)
+        say(number, type="started", declared_s=None)
+        while True: signal.pause()
+    if name == "segfault": os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "memory": os.kill(os.getpid(), signal.SIGKILL)
+    if name == "exit": raise SystemExit(3)
+    if name == "gibberish": print("Traceback: no message at all", flush=True)
+    if name == "gpu": say(number, type="failed", kind="transient", reason="cuda_failed", message="The GPU failed.")
 """
 
 
@@ -90,7 +111,9 @@ def test_engine_process_that_dies_fails_the_attempt_and_names_how(
     assert scripted.pid is None
 
 
-def test_engine_process_that_stalls_is_gone_within_a_second_of_the_interrupt(scripted: EngineProcess) -> None:
+def test_engine_process_that_does_not_let_go_is_gone_within_two_seconds(
+    scripted: EngineProcess,
+) -> None:
     pids: list[int] = []
 
     def poll() -> None:
@@ -98,18 +121,19 @@ def test_engine_process_that_stalls_is_gone_within_a_second_of_the_interrupt(scr
             raise Interrupted
 
     events = scripted.transcribe(request_for(Path("stall"), {}), poll=poll, poll_every_s=0.1)
-    assert isinstance(next(events), Started)
+    assert [type(next(events)) for _ in range(2)] == [Loaded, Started]
     assert scripted.pid is not None
     pids.append(scripted.pid)
     began_s = time.monotonic()
     with pytest.raises(Interrupted):
         next(events)
-    assert time.monotonic() - began_s < 1
+    assert time.monotonic() - began_s < 2
     assert not is_alive(pids[0])
 
 
 def test_engine_process_that_ignores_its_end_is_killed(scripted: EngineProcess) -> None:
     events = scripted.transcribe(request_for(Path("stubborn"), {}), poll=lambda: None)
+    next(events)
     next(events)
     next(events)  # by now it ignores every signal that can be ignored, and its standard input
     pid = scripted.pid
@@ -207,7 +231,7 @@ def test_engine_process_ends_by_itself_when_its_service_is_gone(tmp_path: Path, 
         process.stdout.readline()
         if busy:
             request = request_for(recording, {"window_s": 30.0, "beam_size": 20})
-            process.stdin.write(request.model_dump_json().encode() + b"\n")
+            process.stdin.write(encode(Order(number=1, message=request)))
             process.stdin.flush()
             assert b"started" in process.stdout.readline()
         process.stdin.close()
@@ -224,21 +248,108 @@ def test_engine_process_whose_service_is_gone_does_not_go_on_loading_the_model()
     assert b'"loaded"' not in done.stdout
 
 
-def test_engine_process_begins_a_window_only_when_the_one_before_is_durable(tmp_path: Path) -> None:
-    setup = Setup(model_path=str(require_model(EngineSettings())), threads=1)
-    recording = write_wav(tmp_path / "long.wav", conversation(4))
+def test_engine_process_begins_no_more_windows_than_may_be_lost(tmp_path: Path) -> None:
+    setup = Setup(model_path=str(require_model(EngineSettings())), workers=2)
+    recording = write_wav(tmp_path / "long.wav", conversation(6))
     command = [sys.executable, "-m", "cesar_watch.speech.engine_main", setup.model_dump_json()]
     request = request_for(recording, {"window_s": 5.0, "beam_size": 1})
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(encode(request))
-        while b'"window"' not in process.stdout.readline():
-            pass
+        process.stdin.write(encode(Order(number=1, message=request)))
+        done = [_next_window(process.stdout) for _ in range(2)]
+        assert sorted(done) == [0, 1]
         assert select.select([process.stdout], [], [], 0.5)[0] == []
-        process.stdin.write(GO_ON)
-        assert b'"index":1' in process.stdout.readline()
+        process.stdin.write(encode(Order(number=1, message=Durable(index=1))))
+        assert _next_window(process.stdout) == 2
+        assert select.select([process.stdout], [], [], 0.5)[0] == []
         process.stdin.close()
+
+
+def _next_window(reports: IO[bytes]) -> int:
+    while True:
+        event = Report.model_validate_json(reports.readline()).event
+        if isinstance(event, WindowDone):
+            return event.window.index
+
+
+def in_thread(events: Generator[Event, None, None]) -> tuple[threading.Thread, list[Event | Exception]]:
+    """Let another thread take the events; what was raised at their end is the last of them."""
+    told: list[Event | Exception] = []
+
+    def take() -> None:
+        try:
+            told.extend(events)
+        except CesarError as fault:
+            told.append(fault)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    return thread, told
+
+
+def test_engine_process_that_dies_over_one_of_several_recordings_blames_none(scripted: EngineProcess) -> None:
+    started = threading.Event()
+    stalling = scripted.transcribe(request_for(Path("stall"), {}), poll=lambda: None)
+    assert [type(next(stalling)) for _ in range(2)] == [Loaded, Started]
+    thread, told = in_thread(scripted.transcribe(request_for(Path("segfault"), {}), poll=started.set))
+    thread.join()
+    assert isinstance(told[-1], EngineLost)
+    assert "SIGSEGV" in str(told[-1])
+    assert "2 recordings" in str(told[-1])
+    with pytest.raises(EngineLost) as raised:
+        next(stalling)
+    assert raised.value.reason == "engine_lost"
+
+
+def test_engine_process_replaced_for_one_recording_hands_the_others_back_unsuspected(scripted: EngineProcess) -> None:
+    stalling, other = (scripted.transcribe(request_for(Path("stall"), {}), poll=lambda: None) for _ in range(2))
+    assert [type(next(stalling)) for _ in range(2)] == [Loaded, Started]
+    while not isinstance(next(other), Started):
+        pass
+    stalling.close()
+    with pytest.raises(EngineLost) as raised:
+        next(other)
+    assert raised.value.reason == "engine_replaced"
+
+
+def test_engine_process_that_lets_go_of_a_recording_goes_on_with_the_others(
+    engine: EngineProcess, recording: Path
+) -> None:
+    request = request_for(recording, OPTIONS)
+    list(engine.transcribe(request, poll=lambda: None))
+    pid = engine.pid
+    dropped = engine.transcribe(request, poll=lambda: None)
+    assert isinstance(next(dropped), Started)
+    thread, told = in_thread(engine.transcribe(request, poll=lambda: None))
+    dropped.close()
+    thread.join()
+    assert isinstance(told[-1], Finished)
+    assert engine.pid == pid
+
+
+@pytest.mark.parametrize(("device", "kind"), [("auto", EngineLost), ("cuda", AttemptError)])
+def test_gpu_that_fails_is_given_up_for_the_cpu_only_where_the_settings_leave_it_open(
+    device: str, kind: type[CesarError]
+) -> None:
+    engine = EngineProcess(Setup(model_path="", device=device), command=[sys.executable, "-c", PROGRAM])
+    checked = [event for event in _until_raised(engine, "gpu", kind) if isinstance(event, Loaded)]
+    assert [event.fallback for event in checked] == [None]
+    events = engine.transcribe(request_for(Path("stall"), {}), poll=lambda: None)
+    loaded = next(events)
+    assert isinstance(loaded, Loaded)
+    assert loaded.fallback == ("The GPU failed." if device == "auto" else None)
+    events.close()
+
+
+def _until_raised(engine: EngineProcess, name: str, kind: type[CesarError]) -> list[Event]:
+    told: list[Event] = []
+    with pytest.raises(kind):
+        for event in engine.transcribe(request_for(Path(name), {}), poll=lambda: None):
+            if isinstance(event, Failed):
+                raise event.error()
+            told.append(event)
+    return told
 
 
 def test_service_modules_import_nothing_heavy() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,7 @@ from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import AttemptError, CesarError, ModelError, RecordingError
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.speech.checkpoint import Checkpoint
+from cesar_watch.speech.protocol import Heard, Loaded
 from cesar_watch.speech.transcribe import Progress, transcribe
 from tests.fakes import STALL, FakeEngine, window
 
@@ -41,7 +43,7 @@ def test_transcribe_returns_all_windows_and_reports_each(source: Path) -> None:
     transcript = attempt(FakeEngine(declared_s=20.0), source, seen)
     assert transcript.text == "hello world"
     assert (transcript.duration_s, transcript.declared_s) == (20, 20)
-    assert seen == [Progress(0, 20, 0), Progress(10, 20, 1), Progress(20, 20, 2)]
+    assert seen == [Progress(0, 0, 20, 0), Progress(10, 10, 20, 1), Progress(20, 20, 20, 2)]
 
 
 def test_transcribe_with_a_finished_checkpoint_does_not_ask_the_engine(source: Path) -> None:
@@ -61,7 +63,36 @@ def test_transcribe_after_a_crash_resumes_behind_the_last_durable_window(source:
     assert attempt(engine, source, seen).text == "one two three"
     request = engine.requests[-1]
     assert (request.first_index, request.start_sample, request.language) == (2, 320_000, "en")
-    assert seen[0] == Progress(20, None, 2)
+    assert seen[0] == Progress(20, 20, None, 2)
+
+
+def test_transcribe_asks_for_the_windows_alone_that_are_not_durable_wherever_they_are(source: Path) -> None:
+    checkpoint = Checkpoint.open(source.parent, "f")
+    for index in (0, 2):
+        checkpoint.append(window(index, f"done {index}"))
+    engine = FakeEngine({source.name: [window(index, f"new {index}") for index in range(4)]})
+    assert attempt(engine, source).text == "done 0 new 1 done 2 new 3"
+    assert (engine.requests[-1].first_index, engine.requests[-1].done) == (1, (2,))
+
+
+def test_transcribe_tells_how_far_it_is_inside_of_a_window(source: Path) -> None:
+    engine = FakeEngine({source.name: [window(0, "one"), Heard(heard_s=14.0), window(1, "two")]})
+    seen: list[Progress] = []
+    attempt(engine, source, seen)
+    assert [(progress.done_s, progress.heard_s, progress.windows) for progress in seen] == [
+        (0, 0, 0),
+        (10, 10, 1),
+        (10, 14, 1),
+        (20, 20, 2),
+    ]
+
+
+def test_transcribe_passes_on_what_the_model_runs_on(source: Path) -> None:
+    loaded: list[Loaded] = []
+    checkpoint = Checkpoint.open(source.parent, "f")
+    quiet: dict[str, Any] = {"on_progress": lambda _: None, "poll": lambda: None}
+    transcribe(FakeEngine(), source, checkpoint, OPTIONS, on_loaded=loaded.append, **quiet)
+    assert [event.device for event in loaded] == ["cpu"]
 
 
 def test_transcribe_makes_a_window_durable_before_it_reports_it(source: Path) -> None:
