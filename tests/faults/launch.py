@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cesar_watch.core.transcript import Window
-    from cesar_watch.speech.protocol import Event, Setup, Transcribe
+    from cesar_watch.speech.hearing import Hearing
+    from cesar_watch.speech.protocol import Setup
     from cesar_watch.speech.recognizer import Recognizer
+    from cesar_watch.speech.windows import Cut
 
 ENGINE = "engine"
 
@@ -50,24 +52,23 @@ def _engine_command(setup: Setup) -> list[str]:
 
 def engine() -> int:
     """Run the engine, telling of every window."""
-    from cesar_watch.speech import engine_main, recognizer
-    from cesar_watch.speech import perform as performing
+    from cesar_watch.speech import engine_main, hearing, recognizer
 
     del sys.argv[1]
-    perform, recognize = performing.perform, recognizer.Recognizer.recognize
-    jobs: list[str] = []
+    listen, recognize = hearing.Hearing.listen, recognizer.Recognizer.recognize
+    at_work = threading.local()
 
-    def told_perform(request: Transcribe, recognizer: Recognizer) -> Generator[Event, None, None]:
-        jobs[:] = [Path(request.path).parent.name]
-        yield from perform(request, recognizer)
+    def told_listen(hearing: Hearing, cut: Cut) -> None:
+        at_work.job = Path(hearing._request.path).parent.name
+        listen(hearing, cut)
 
-    def told_recognize(recognizer: Recognizer, cut: Any, *rest: Any) -> Window:
-        tell("begin", jobs[0], cut.index)
-        window = recognize(recognizer, cut, *rest)
-        tell("done", jobs[0], cut.index)
+    def told_recognize(recognizer: Recognizer, cut: Cut, *rest: Any, **more: Any) -> Window:
+        tell("begin", at_work.job, cut.index)
+        window = recognize(recognizer, cut, *rest, **more)
+        tell("done", at_work.job, cut.index)
         return window
 
-    performing.perform = told_perform
+    hearing.Hearing.listen = told_listen  # type: ignore[assignment, method-assign]
     recognizer.Recognizer.recognize = told_recognize  # type: ignore[assignment, method-assign]
     return engine_main.main()
 

@@ -153,10 +153,11 @@ class Life:
         self.while_copying: list[Callable[[], None]] = []
         self.intake = Intake(house, wake=threading.Event(), poll=self._poll)
         places = Places(lambda _: engine)
+        self.worker = Worker(house, stop=self.stop, places=places)
         self.actors: list[Actor] = [
             self.intake,
             Clerk(house, places),
-            Worker(house, stop=self.stop, places=places),
+            self.worker,
             Courier(house, sender=self._deliver),
         ]
         self.threads = [

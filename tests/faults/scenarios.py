@@ -254,7 +254,7 @@ def _die_behind_the_first_window(life: Life) -> None:
 
     life.engine.meet({"talk.mp3": [die]})
     try:
-        life.actors[1].turn(life.hand.elapsed_s)
+        life.worker.turn(life.hand.elapsed_s)
     except _Died:
         return
     raise AssertionError("the attempt did not begin")

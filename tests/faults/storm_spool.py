@@ -15,8 +15,11 @@ from typing import NamedTuple
 
 from tests.processes import command, environment
 
+WORKERS = 2
+"""So many windows are in work at once, whatever the machine: each may be lost with a kill."""
 SETTINGS = {
     "engine.window_s": "5",
+    "engine.workers": str(WORKERS),
     "spool.quiet_s": "0.2",
     "retry.backoff_s": "0.05",
     "retry.backoff_max_s": "0.2",
