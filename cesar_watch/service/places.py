@@ -88,10 +88,13 @@ class Places:
         with self._lock:
             if self._suspects:
                 return True
-            if due is None or due.precedence[:2] >= job.precedence[:2]:
+            if due is None or not _comes_before(due, job):
                 return False
-            is_last = all(other.precedence <= job.precedence for other in self._working.values())
-            return is_last and (len(self._working) >= self.number or settings != self._settings)
+            others = self._working.values()
+            is_last = all(other.precedence <= job.precedence for other in others)
+            # Where one of those at work does not come after `due`, it is no longer than that, and ends soon.
+            is_shut_out = len(others) >= self.number and all(_comes_before(due, other) for other in others)
+            return is_last and (is_shut_out or settings != self._settings)
 
     def suspect(self, job_id: str) -> None:
         """Note that the engine may have died over a job."""
@@ -123,3 +126,8 @@ class Places:
             self._left += 1
             if self._left == self.number:
                 self.close_engine()
+
+
+def _comes_before(one: Job, other: Job) -> bool:
+    """Whether a job comes before another one by more than the order of their claims."""
+    return one.precedence[:2] < other.precedence[:2]
