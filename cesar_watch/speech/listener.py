@@ -50,12 +50,10 @@ class Listener:
         """Return the segments in the order of time, and where somebody speaks who could not be understood.
 
         Speech without text, which batches are known to lose (SYSTRAN/faster-whisper#1179), and text that
-        goes in circles are decoded again, alone and with stronger settings.
+        its own context may have led in circles are decoded again, alone and with stronger settings.
         """
         first = self._first(clips)
-        doubtful = list(itertools.chain.from_iterable(loops(first)))
-        if self._options.batch_size > 1:
-            doubtful += [segment for segment in first if is_doubtful(segment) and segment not in doubtful]
+        doubtful = self._doubtful(first)
         trusted = [segment for segment in first if segment not in doubtful]
         stretches = unheard(clips.speech, trusted)
         again = [found for stretch in stretches for found in self._again(clips.part(stretch), clips.end_s)]
@@ -63,6 +61,15 @@ class Listener:
         left = [segment for segment in doubtful if not _any_beside(segment, again)]
         segments = sorted([*trusted, *again, *left], key=lambda segment: segment.start_s)
         return segments, unheard(clips.speech, segments)
+
+    def _doubtful(self, segments: Sequence[Segment]) -> list[Segment]:
+        """Return what another decoding may make better: nothing of what had a second try at once, and no context."""
+        doubtful: list[Segment] = []
+        if self._options.condition_on_previous_text:
+            doubtful += itertools.chain.from_iterable(loops(segments))
+        if self._options.batch_size > 1:
+            doubtful += [segment for segment in segments if is_doubtful(segment) and segment not in doubtful]
+        return doubtful
 
     def _first(self, clips: Clips) -> list[Segment]:
         """Return what a first pass gives, telling how far it is."""
