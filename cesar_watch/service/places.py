@@ -9,14 +9,29 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import CesarError
 from cesar_watch.core.job import Job
+from cesar_watch.speech.engines import make_engine
+from cesar_watch.speech.measured import Figure
+from cesar_watch.speech.models import require_model
 from cesar_watch.speech.protocol import Engine
 
 EngineMaker = Callable[[EngineSettings], Engine]
+
+
+def engine_on_disk(settings: EngineSettings, measured: Iterable[Figure] = ()) -> Engine:
+    """Return the engine for a model that is there, or can be fetched.
+
+    Args:
+        measured: What is known of this machine.
+
+    Raises:
+        ModelError: It is not there; nothing was started.
+    """
+    return make_engine(settings, require_model(settings), measured)
 
 
 class Places:

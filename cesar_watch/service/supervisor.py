@@ -29,11 +29,12 @@ from cesar_watch.service.instances import left_behind
 from cesar_watch.service.intake import Intake
 from cesar_watch.service.neighbours import Neighbours
 from cesar_watch.service.pauses import Pauses
-from cesar_watch.service.places import EngineMaker, Places
+from cesar_watch.service.places import EngineMaker, Places, engine_on_disk
 from cesar_watch.service.signals import Signals
 from cesar_watch.service.state_file import ServiceState, write_state
 from cesar_watch.service.systemd import sd_notify, watchdog_interval_s
-from cesar_watch.service.worker import Worker, engine_on_disk
+from cesar_watch.service.worker import Worker
+from cesar_watch.speech.measured import read_measured
 from cesar_watch.speech.models import require_model
 from cesar_watch.speech.parallel import plan
 from cesar_watch.speech.protocol import Loaded
@@ -66,7 +67,7 @@ class Supervisor:
         *,
         reload: Callable[[], Settings],
         drain: bool = False,
-        maker: EngineMaker = engine_on_disk,
+        maker: EngineMaker | None = None,
         sender: Sender = send,
         signals: Signals | None = None,
     ) -> None:
@@ -82,7 +83,9 @@ class Supervisor:
         self._degraded = ""
         self._wakes: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self.intake = Intake(house, wake=self._wakes["intake"], claimed=self._claimed, poll=self._poll_intake)
-        places = Places(maker, plan(house.settings.engine)[0] + SPARE_PLACES)
+        measured = read_measured(house.settings.state_dir)
+        maker = maker or functools.partial(engine_on_disk, measured=measured)
+        places = Places(maker, plan(house.settings.engine, measured)[0] + SPARE_PLACES)
         self._workers = [self._worker(f"worker {number + 1}", places) for number in range(places.number)]
         self._courier = Courier(house, sender=sender)
         self._pauses = Pauses(house, self._courier.tell)

@@ -14,10 +14,8 @@ from cesar_watch.core.job import Failure, Job, State
 from cesar_watch.service import endings, recovery, retrying
 from cesar_watch.service.attempt import Attempt, Stop
 from cesar_watch.service.house import House
-from cesar_watch.service.places import EngineMaker, Places
+from cesar_watch.service.places import Places
 from cesar_watch.service.taken_over import forget_taken_over
-from cesar_watch.speech.engines import make_engine
-from cesar_watch.speech.models import require_model
 from cesar_watch.speech.protocol import Engine, Loaded
 
 log = logging.getLogger(__name__)
@@ -28,20 +26,11 @@ HELD_UP_S = 0.2
 """The same, while a job waits for others to let go of the engine."""
 
 
-def engine_on_disk(settings: EngineSettings) -> Engine:
-    """Return the engine for a model that is there, or can be fetched.
-
-    Raises:
-        ModelError: It is not there; nothing was started.
-    """
-    return make_engine(settings, require_model(settings))
-
-
 class Worker:
     """Owned by its thread. `failed` and `completed` count jobs since the start.
 
     Args:
-        places: Shared with the other workers; left out, there are none.
+        places: Shared with the other workers.
         beat: Called whenever the worker shows life inside a long turn.
         going_on: Called when work has become durable inside a long turn, so that no earlier fault is in force.
         finished: Called after each attempt, when there may be notices to send.
@@ -53,17 +42,16 @@ class Worker:
         house: House,
         *,
         stop: Stop,
-        places: Places | None = None,
+        places: Places,
         name: str = "worker",
         beat: Callable[[], None] = lambda: None,
         going_on: Callable[[], None] = lambda: None,
         finished: Callable[[], None] = lambda: None,
         loaded: Callable[[Loaded], None] = lambda _: None,
-        maker: EngineMaker = engine_on_disk,
     ) -> None:
         self._house = house
         self._stop = stop
-        self._places = places or Places(maker)
+        self._places = places
         self.name = name
         self._beat = beat
         self._going_on = going_on

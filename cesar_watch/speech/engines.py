@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import ModelError
 from cesar_watch.speech.calls import Calls, converse, drop
 from cesar_watch.speech.engine_process import EngineProcess
+from cesar_watch.speech.measured import Figure
 from cesar_watch.speech.parallel import plan
 from cesar_watch.speech.protocol import Engine, Event, Failed, Loaded, Loading, Setup, Transcribe
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from cesar_watch.speech.scheduler import Scheduler
 
 
-def make_engine(settings: EngineSettings, model_path: Path) -> Engine:
+def make_engine(settings: EngineSettings, model_path: Path, measured: Iterable[Figure] = ()) -> Engine:
     """Return the engine that the settings ask for, with nothing loaded or started yet.
 
     Args:
         model_path: What `models.require_model(settings)` returned.
+        measured: What is known of this machine.
     """
-    workers, threads = plan(settings)
+    workers, threads = plan(settings, measured)
     setup = Setup(
         model_path=str(model_path),
         device=settings.device,

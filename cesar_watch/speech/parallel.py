@@ -1,23 +1,32 @@
-"""How many windows at once, and with how many threads each: by the settings, or by the machine. Nothing heavy."""
+"""How many windows at once, and with how many threads each: by the settings, what was measured, or the machine.
+
+Nothing heavy.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from cesar_watch.core.config import EngineSettings
+from cesar_watch.speech.measured import Figure, best
 
 MOST_WORKERS = 4
 """More windows at once than this take memory faster than they save time: threads are then the better use of cores."""
 
 
-def plan(settings: EngineSettings, *, cores: int | None = None) -> tuple[int, int]:
+def plan(settings: EngineSettings, measured: Iterable[Figure] = (), *, cores: int | None = None) -> tuple[int, int]:
     """Return how many windows are worked on at once, and how many threads work on each.
 
-    One thread a window uses cores best, since Whisper's decoder has little to divide between threads.
+    What the settings say holds; what they leave open is as it was fastest when it was measured. Where nothing was,
+    each window gets one thread, since Whisper's decoder has little to divide between several.
 
     Args:
         cores: Left out: those that this process may use.
     """
+    fastest = best(measured, settings)
+    if fastest is not None:
+        return fastest.workers, fastest.threads
     cores = cores or len(os.sched_getaffinity(0))
     workers = settings.workers or max(1, min(cores // (settings.threads or 1), MOST_WORKERS))
     return workers, settings.threads or max(1, cores // workers)

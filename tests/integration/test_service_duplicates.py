@@ -13,6 +13,7 @@ import pytest
 from cesar_watch.core.errors import AttemptError, CesarError, RecordingError
 from cesar_watch.core.job import Job, Request, State
 from cesar_watch.service import recovery
+from cesar_watch.service.places import Places
 from cesar_watch.service.worker import Worker
 from tests.fakes import FakeEngine
 from tests.service_builders import Rig, open_rig
@@ -52,7 +53,7 @@ def _work_while(rig: Rig, meanwhile: Callable[[], object]) -> None:
         if not happened:
             happened.append(meanwhile())
 
-    worker = Worker(rig.house, stop=rig.stop, beat=beat, maker=lambda _: rig.engine)
+    worker = Worker(rig.house, stop=rig.stop, beat=beat, places=Places(lambda _: rig.engine))
     worker.turn(rig.hand.elapsed_s)
 
 

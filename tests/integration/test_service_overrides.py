@@ -16,6 +16,7 @@ from cesar_watch.core.durable import rename_noreplace
 from cesar_watch.core.errors import ModelError, RecordingError
 from cesar_watch.core.job import Job, Request, State
 from cesar_watch.core.spool import Spool
+from cesar_watch.service.places import Places
 from cesar_watch.service.worker import Worker
 from tests.fakes import FakeEngine
 from tests.service_builders import Rig, open_rig
@@ -316,7 +317,9 @@ def test_settings_file_of_a_failed_recording_rests_beside_it_whatever_failed(tmp
 @pytest.mark.parametrize(("fault", "state"), [("model_missing", State.FAILED), ("model_unreachable", State.PENDING)])
 def test_model_that_was_wished_for_and_is_not_there_stops_nobody_else(tmp_path: Path, fault: str, state: State) -> None:
     with open_rig(tmp_path, engine := FakeEngine()) as rig:
-        rig.worker = Worker(rig.house, stop=rig.stop, maker=lambda settings: _only_demo(settings, engine, fault))
+        rig.worker = Worker(
+            rig.house, stop=rig.stop, places=Places(lambda settings: _only_demo(settings, engine, fault))
+        )
         drop_with(rig, b'model = "large"\n')
         rig.drop("zzz.mp3")
         rig.claim_all()
@@ -330,7 +333,7 @@ def test_model_that_was_wished_for_and_is_not_there_stops_nobody_else(tmp_path: 
 
 def test_model_of_the_settings_that_is_not_there_is_nobodys_fault(tmp_path: Path) -> None:
     with open_rig(tmp_path, engine := FakeEngine(), engine={"model": "large"}) as rig:
-        rig.worker = Worker(rig.house, stop=rig.stop, maker=lambda settings: _only_demo(settings, engine, "x"))
+        rig.worker = Worker(rig.house, stop=rig.stop, places=Places(lambda settings: _only_demo(settings, engine, "x")))
         drop_with(rig, GERMAN)
         rig.claim_all()
         with pytest.raises(ModelError):

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cesar_watch.core.config import EngineSettings
+from cesar_watch.speech.measured import NAME, Figure, best, read_measured, write_measured
+from cesar_watch.speech.parallel import MOST_WORKERS, plan
+
+CORES = len(os.sched_getaffinity(0))
+
+
+def figure(**changes: Any) -> Figure:
+    usual = {
+        "model": "small",
+        "device": "cpu",
+        "compute_type": "int8",
+        "batch_size": 1,
+        "cores": CORES,
+        "workers": 3,
+        "threads": 5,
+        "rtf": 0.1,
+        "peak_bytes": 500_000_000,
+        "measured_at": "2026-03-01T12:00:00Z",
+    }
+    return Figure.model_validate(usual | changes)
+
+
+def settings(**keys: Any) -> EngineSettings:
+    return EngineSettings.model_validate({"model": "small", **keys})
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"), [(1, (1, 1)), (2, (2, 1)), (4, (4, 1)), (8, (MOST_WORKERS, 2)), (30, (MOST_WORKERS, 7))]
+)
+def test_cores_are_divided_between_windows(cores: int, expected: tuple[int, int]) -> None:
+    assert plan(settings(), cores=cores) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"workers": 1}, (1, 8)),
+        ({"workers": 16}, (16, 1)),
+        ({"threads": 4}, (2, 4)),
+        ({"threads": 99}, (1, 99)),
+        ({"workers": 3, "threads": 7}, (3, 7)),
+    ],
+)
+def test_what_the_settings_say_holds(keys: dict[str, int], expected: tuple[int, int]) -> None:
+    assert plan(settings(**keys), cores=8) == expected
+
+
+def test_what_they_leave_open_is_as_it_was_fastest() -> None:
+    figures = [figure(workers=2, threads=1, rtf=0.2), figure(workers=1, threads=2, rtf=0.15)]
+    assert plan(settings(), figures) == (1, 2)
+    assert plan(settings(workers=2), figures) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"model": "tiny"}, {"batch_size": 4}, {"cores": CORES + 1}],
+    ids=["another-model", "another-batch-size", "other-cores"],
+)
+def test_figures_of_something_else_do_not_count(other: dict[str, Any]) -> None:
+    assert best([figure(**other)], settings()) is None
+
+
+@pytest.mark.parametrize("keys", [{"device": "cuda"}, {"compute_type": "float32"}, {"workers": 1}, {"threads": 1}])
+def test_figures_that_the_settings_rule_out_do_not_count(keys: dict[str, Any]) -> None:
+    assert best([figure()], settings(**keys)) is None
+
+
+def test_figures_are_read_back_and_newer_ones_take_the_place_of_those_of_the_same_model(tmp_path: Path) -> None:
+    write_measured(tmp_path, [figure(workers=1), figure(workers=2)])
+    write_measured(tmp_path, [figure(model="tiny")])
+    write_measured(tmp_path, [figure(workers=4)])
+    assert read_measured(tmp_path) == (figure(model="tiny"), figure(workers=4))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"figures": [{}]}'])
+def test_file_that_cannot_be_understood_is_as_good_as_none(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / NAME).write_bytes(content)
+    assert read_measured(tmp_path) == ()
