@@ -132,8 +132,8 @@ class EngineProcess:
                 self._child.kill()
             self._child = _Child(list(self._command or _engine_command(self._setup)))
             call = self._child.calls.begin()
-        if call is None:
-            raise ModelError("The engine process ended at its start.", reason="engine_not_started")
+            assert call is not None, "nothing is read of a process before there is somebody to hear it"
+            self._child.listen()
         return self._child, call
 
     def _replace(self, child: _Child) -> None:
@@ -199,6 +199,8 @@ class _Child:
         self._saying = threading.Lock()
         self._has_loaded = False
         self._reader = threading.Thread(target=self._read, name="engine reports", daemon=True)
+
+    def listen(self) -> None:
         self._reader.start()
 
     def say(self, number: int, message: Message) -> None:
@@ -226,6 +228,7 @@ class _Child:
                     report = Report.model_validate_json(line)
                 except ValidationError:
                     self.process.kill()
+                    self._how_it_ended()
                     self._break_off(f"The engine process said something that isn't a report: {line[:80]!r}.")
                     break
                 self._has_loaded |= isinstance(report.event, Loaded)

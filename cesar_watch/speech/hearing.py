@@ -55,6 +55,7 @@ class Hearing:
         self._ready: Cut | None = None
         self._in_flight: dict[int, float] = {}
         self._undurable: set[int] = set()
+        self._telling = 0
         self._heard_s = 0.0
         self._end: Finished | Failed | None = None
         self._is_decoding = True
@@ -98,7 +99,7 @@ class Hearing:
     @property
     def end(self) -> Finished | Failed | None:
         """The last event, once nothing is decoded or worked on any more."""
-        is_over = not self._is_decoding and self._ready is None and not self._in_flight
+        is_over = not (self._is_decoding or self._ready or self._in_flight or self._telling)
         return self._end if is_over else None
 
     def _fail(self, why: Failed) -> None:
@@ -119,21 +120,22 @@ class Hearing:
                 context=self._context,
                 told=functools.partial(self._note, cut.index),
             )
-        except Dropped:
-            pass
         except Exception as fault:
             with self._changed:
-                self._fail(self._recognizer.explain(fault))
+                self._in_flight.pop(cut.index)
+                self._fail(Failed.dropped() if isinstance(fault, Dropped) else self._recognizer.explain(fault))
         else:
             self._context = window.text or self._context
             with self._changed:
+                self._in_flight.pop(cut.index)
                 self._undurable.add(cut.index)
-                others = len(self._in_flight) - 1
+                self._heard_s += cut.end_s - cut.start_s
+                self._telling += 1
+                others = len(self._in_flight)
             self._answer(WindowDone(window=window, in_flight=others))
-        with self._changed:
-            self._in_flight.pop(cut.index)
-            self._heard_s += cut.end_s - cut.start_s
-            self._changed.notify_all()
+            with self._changed:
+                self._telling -= 1
+                self._changed.notify_all()
 
     def _note(self, index: int, heard_s: float) -> None:
         """Tell how far a window has been heard.

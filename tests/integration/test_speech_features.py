@@ -14,7 +14,8 @@ PIECE = PIECE_FRAMES * 160
 def test_features_made_in_pieces_are_those_of_the_library(samples: int) -> None:
     sound = np.tile(conversation(4), 20)[:samples]
     whole, pieces = FeatureExtractor()(sound), PiecewiseFeatures()(sound)
-    assert (pieces.shape, pieces.dtype) == (whole.shape, np.float32)
+    assert pieces.shape == whole.shape
+    assert pieces.dtype == np.float32
     # The same sums in another order: a float's rounding.
     assert np.allclose(pieces, whole, rtol=0, atol=1e-6)
 

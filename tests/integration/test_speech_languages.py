@@ -100,4 +100,5 @@ def test_language_with_the_highest_probability_of_all_samples_is_spoken(
     heard: list[dict[str, float]], allowed: list[str], expected: tuple[str, float]
 ) -> None:
     spoken = decide(heard, allowed)
-    assert (spoken.language, spoken.probability) == (expected[0], pytest.approx(expected[1]))
+    assert spoken.language == expected[0]
+    assert spoken.probability == pytest.approx(expected[1])

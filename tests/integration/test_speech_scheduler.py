@@ -259,7 +259,12 @@ def test_recordings_of_the_same_rank_go_in_the_order_of_their_claims(make_desk: 
 def test_all_windows_come_and_then_the_end(make_desk: MakeDesk, long: Path) -> None:
     desk = make_desk(3)
     desk.ask(1, long)
-    going = threading.Thread(target=lambda: [desk.model.next().go.set() for _ in range(8)])
+
+    def let_go() -> None:
+        for _ in range(8):
+            desk.model.next().go.set()
+
+    going = threading.Thread(target=let_go)
     going.start()
     ended = desk.finish(1)
     going.join()
