@@ -21,43 +21,17 @@ Seconds = Annotated[float, Field(gt=0)]
 READY_MARKER = r"\.[^/\\\x00-\x1f]*[^/\\\x00-\x1f.]"
 """What an ending of ready markers looks like."""
 
-MEDIA_EXTENSIONS = [
-    "3gp",
-    "aac",
-    "ac3",
-    "aif",
-    "aifc",
-    "aiff",
-    "amr",
-    "au",
-    "caf",
-    "dts",
-    "flac",
-    "flv",
-    "m4a",
-    "m4b",
-    "m4v",
-    "mka",
-    "mkv",
-    "mov",
-    "mp2",
-    "mp3",
-    "mp4",
-    "mpeg",
-    "mpg",
-    "mts",
-    "oga",
-    "ogg",
-    "ogv",
-    "opus",
-    "spx",
-    "ts",
-    "wav",
-    "weba",
-    "webm",
-    "wma",
-    "wmv",
+# fmt: off
+ComputeType = Literal[
+    "default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16",
+    "float32",
 ]
+MEDIA_EXTENSIONS = [
+    "3gp", "aac", "ac3", "aif", "aifc", "aiff", "amr", "au", "caf", "dts", "flac", "flv", "m4a", "m4b", "m4v", "mka",
+    "mkv", "mov", "mp2", "mp3", "mp4", "mpeg", "mpg", "mts", "oga", "ogg", "ogv", "opus", "spx", "ts", "wav", "weba",
+    "webm", "wma", "wmv",
+]
+# fmt: on
 
 
 def _plain_glob(glob: str) -> str:
@@ -183,8 +157,15 @@ class EngineSettings(Section):
     download: Literal["auto", "never"] = Field(
         "auto", description="auto: fetch an absent model once. never: the hub is not asked."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
-    compute_type: str = Field("default", description='CTranslate2 compute type, for example "int8" or "float16".')
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where the model runs. auto: on a GPU if there is one that works, else on the CPU."
+    )
+    compute_type: ComputeType = Field(
+        "default",
+        description="The numbers that the model computes with. default: those it is stored in, or the next that this "
+        "machine can; auto: the fastest that it can; or int8, int8_float32, int8_float16, int8_bfloat16, int16, "
+        "float16, bfloat16, float32. Smaller ones need less memory.",
+    )
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads for the model; 0: as many as cores.")
     beam_size: Annotated[int, Field(ge=1, le=20)] = Field(5, description="Beam search width.")
     window_s: Annotated[float, Field(ge=5, le=3600)] = Field(

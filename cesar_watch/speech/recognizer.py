@@ -8,13 +8,13 @@ from typing import Any
 
 import ctranslate2
 import numpy as np
-from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment as RawSegment
 from faster_whisper.transcribe import restore_speech_timestamps
 
 from cesar_watch.core.config import EngineSettings
-from cesar_watch.core.errors import ModelError, RecordingError
+from cesar_watch.core.errors import RecordingError
 from cesar_watch.core.transcript import Segment, Window, Word
+from cesar_watch.speech.loading import load_model, not_loaded
 from cesar_watch.speech.protocol import SAMPLE_RATE, Setup
 from cesar_watch.speech.windows import Cut, Span
 
@@ -32,25 +32,19 @@ class Recognizer:
     What it hears in a window depends on the window's samples and options alone, not on what it heard
     before: an attempt that resumes gives the transcript that an unbroken one would have given.
 
+    Attributes:
+        fell_back: Why the CPU computes though there is a GPU, in a sentence; None where nothing is amiss.
+
     Raises:
         ModelError: The model can't be loaded on this machine; nothing stays loaded.
     """
 
     def __init__(self, setup: Setup) -> None:
         threads = setup.threads or len(os.sched_getaffinity(0))
-        self._setup = setup.model_copy(update={"threads": threads})
         self._has_sampled = False
-        try:
-            self._model = WhisperModel(
-                setup.model_path,
-                device=setup.device,
-                compute_type=setup.compute_type,
-                cpu_threads=threads,
-                local_files_only=True,
-            )
-        # The libraries below raise bare RuntimeError, ValueError and Exception for a bad model.
-        except Exception as fault:
-            raise _not_loaded(setup, fault) from fault
+        self._model, self.fell_back = load_model(setup, threads=threads)
+        # Where it is loaded again, it is loaded where it is.
+        self._setup = setup.model_copy(update={"threads": threads, "device": self.device})
         self._is_multilingual = bool(self._model.model.is_multilingual)
         self._languages = self._model.supported_languages
         self._decode = self._model.generate_with_fallback
@@ -135,15 +129,8 @@ class Recognizer:
                 intra_threads=self._setup.threads,
             )
         except Exception as fault:
-            raise _not_loaded(self._setup, fault) from fault
+            raise not_loaded(self._setup, self._setup.device, fault) from fault
         self._has_sampled = False
-
-
-def _not_loaded(setup: Setup, fault: Exception) -> ModelError:
-    return ModelError(
-        f"The model in {setup.model_path} can't be loaded on {setup.device} with {setup.compute_type}: "
-        f"{fault}. Check engine.model, engine.device and engine.compute_type."
-    )
 
 
 def join_spans(spans: Sequence[Span], length: int) -> list[Span]:

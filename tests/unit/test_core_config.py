@@ -78,6 +78,7 @@ def test_settings_refuse_changes() -> None:
         (SpoolSettings, "watch_mode", "sometimes"),
         (EngineSettings, "window_s", 4),
         (EngineSettings, "beam_size", 0),
+        (EngineSettings, "compute_type", "int9"),
         (EngineSettings, "timeout_s", float("inf")),
         (OutputSettings, "formats", []),
         (OutputSettings, "formats", ["docx"]),
