@@ -182,6 +182,15 @@ class EngineSettings(Section):
     isolation: Literal["process", "thread"] = Field(
         "process", description="process: decoder and model live in a process that can be killed."
     )
+    nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        0, description="By how much the engine process stands back behind other programs that want the processor."
+    )
+    io_idle: bool = Field(False, description="The engine process reads from a disk only when nobody else does.")
+    memory_limit_bytes: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="What the engine process may allocate; beyond it, it fails and not the machine. 0: no limit but "
+        "the machine's.",
+    )
     idle_unload_s: Annotated[float, Field(ge=0)] = Field(
         300.0, description="The engine process ends after this long without work; 0: never."
     )
@@ -208,7 +217,7 @@ class RecordingSettings(EngineSettings, OutputSettings):
     Only what was set counts: `model_fields_set`.
     """
 
-    @field_validator("download", "isolation", "idle_unload_s")
+    @field_validator("download", "isolation", "nice", "io_idle", "memory_limit_bytes", "idle_unload_s")
     @classmethod
     def _of_the_service(cls, value: Any) -> Any:
         raise ValueError("is the whole service's: it can only be set in [engine] of config.toml")
@@ -302,5 +311,8 @@ class Settings(BaseSettings):
         }
 
 
-MACHINE_KEYS = {"download", "device", "compute_type", "threads", "isolation", "idle_unload_s", "timeout_s"}
+MACHINE_KEYS = {
+    *("download", "device", "compute_type", "threads", "isolation", "nice", "io_idle", "memory_limit_bytes"),
+    *("idle_unload_s", "timeout_s"),
+}
 """Engine settings that say where and how the model runs, not what it makes."""

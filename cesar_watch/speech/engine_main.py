@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import BinaryIO, NoReturn
 
 from cesar_watch.core.errors import ModelError
+from cesar_watch.speech.confine import confine
 from cesar_watch.speech.protocol import (
     GO_ON,
     Event,
@@ -41,6 +42,10 @@ def main() -> int:
         signal.signal(ignored, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    setup = Setup.model_validate_json(sys.argv[1])
+    kept = confine(setup)
+    if kept:
+        sys.stderr.write(f"cesar-watch: The engine can't be kept from {', '.join(kept)}; it goes on.\n")
     with _messages() as out:
         lines = _listen(sys.stdin.buffer)
         _send(out, Loading())
@@ -50,7 +55,7 @@ def main() -> int:
             from cesar_watch.speech.perform import perform  # noqa: PLC0415
             from cesar_watch.speech.recognizer import Recognizer  # noqa: PLC0415
 
-            recognizer = Recognizer(Setup.model_validate_json(sys.argv[1]))
+            recognizer = Recognizer(setup)
         except ModelError as fault:
             _send(out, Failed.from_fault(fault))
             return 1

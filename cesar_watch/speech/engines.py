@@ -28,6 +28,9 @@ def make_engine(settings: EngineSettings, model_path: Path) -> Engine:
         device=settings.device,
         compute_type=settings.compute_type,
         threads=settings.threads,
+        nice=settings.nice,
+        io_idle=settings.io_idle,
+        memory_limit_bytes=settings.memory_limit_bytes,
     )
     if settings.isolation == "process":
         return EngineProcess(setup, idle_unload_s=settings.idle_unload_s)

@@ -27,12 +27,18 @@ GO_ON = b"\n"
 
 
 class Setup(Value):
-    """Which model an engine loads, and how; fixed for the engine's life. `threads` 0: as many as cores."""
+    """Which model an engine loads, and how it runs; fixed for the engine's life. `threads` 0: as many as cores.
+
+    The last three are for an engine in a process of its own: see `confine`.
+    """
 
     model_path: str
     device: str = "auto"
     compute_type: str = "default"
     threads: int = 0
+    nice: int = 0
+    io_idle: bool = False
+    memory_limit_bytes: int = 0
 
 
 class Transcribe(Value):
