@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cesar_watch.core.config import Settings
+from cesar_watch.core.config import EngineSettings, Settings
 from cesar_watch.core.errors import CesarError, Unfinished, folder_fault
 from cesar_watch.core.job import State
 from cesar_watch.delivery.send import send
@@ -29,6 +29,7 @@ from cesar_watch.service.signals import Signals
 from cesar_watch.service.state_file import ServiceState, write_state
 from cesar_watch.service.systemd import sd_notify, watchdog_interval_s
 from cesar_watch.service.worker import EngineMaker, Worker, engine_on_disk
+from cesar_watch.speech.memory import memory_warning
 from cesar_watch.speech.models import require_model
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Supervisor:
             CesarError: It could not start, or in a drain could not go on.
         """
         self._enter("starting", "putting right what an earlier run left")
-        require_model(self._house.settings.engine)
+        _see_to_model(self._house.settings.engine)
         self._house.ballast.take()
         try:
             self._neighbours.show()
@@ -204,7 +205,7 @@ class Supervisor:
     def _read_settings_again(self) -> None:
         try:
             fresh = self._reload()
-            require_model(fresh.engine)
+            _see_to_model(fresh.engine)
         except CesarError as fault:
             log.error("The settings were not taken over; the old ones stay. %s", fault)
             return
@@ -236,3 +237,14 @@ class Supervisor:
         if self._drain and fault is not None:
             raise fault
         return 1 if crashed or (self._drain and self.worker.failed) else 0
+
+
+def _see_to_model(settings: EngineSettings) -> None:
+    """Have the model on disk, and say so in the log if there is too little memory for it.
+
+    Raises:
+        ModelError: It is not there, and can't be fetched.
+    """
+    warning = memory_warning(settings, require_model(settings))
+    if warning:
+        log.warning("%s", warning)
