@@ -74,7 +74,7 @@ class Use(NamedTuple):
 
 
 def needed_bytes(weights: Weights, use: Use) -> int:
-    """Return about how much memory the engine takes at its peak; seldom more, and up to a quarter less."""
+    """Return about how much memory the engine takes at its peak: for small models rather too much, up to a third."""
     working = _WORKING_BYTES * use.batch_size * math.sqrt(weights.number / 1e6) + _BYTES_A_WINDOW_S * use.window_s
     return round(_BASE_BYTES + weights.number * _bytes_each(use.compute_type, weights.stored) + use.workers * working)
 
