@@ -1,7 +1,7 @@
 """From recording to segments: decoding, windows, engine, checkpoint. Imports only core.
 
 Modules that import the heavy libraries at their top are for the engine's side alone: `audio`, `vad`,
-`recognizer`, `perform`, `engine_main`. Everything else may be imported by any process at no cost.
+`loading`, `recognizer`, `perform`, `engine_main`. Everything else may be imported by any process at no cost.
 """
 
 import os
