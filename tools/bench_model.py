@@ -48,7 +48,13 @@ class Size(NamedTuple):
     heads: int
 
 
-SIZES = {"tiny": Size(4, 384, 6), "base": Size(6, 512, 8), "small": Size(12, 768, 12)}
+SIZES = {
+    "tiny": Size(4, 384, 6),
+    "base": Size(6, 512, 8),
+    "small": Size(12, 768, 12),
+    "medium": Size(24, 1024, 16),
+    "large": Size(32, 1280, 20),
+}
 
 
 def vocabulary() -> list[str]:

@@ -8,11 +8,12 @@ import typer
 
 from cesar_watch.cli.common import ConfigOption, JsonOption, SetOption, out, settings_and_path, settings_for
 from cesar_watch.cli.tables import facts_table
-from cesar_watch.core.config import Settings
+from cesar_watch.core.config import EngineSettings, ProfileSettings, Settings
 from cesar_watch.core.config_file import example_toml, render_toml
 from cesar_watch.core.spool import read_marker
 from cesar_watch.delivery.send import check_channel
 from cesar_watch.intake.ignored import IGNORED
+from cesar_watch.speech.memory import memory_warning
 from cesar_watch.speech.models import needs_fetching, require_model
 
 app = typer.Typer(help="Check, show and describe the settings.", no_args_is_help=True)
@@ -28,18 +29,29 @@ def check(config: ConfigOption = None, overrides: SetOption = None) -> None:
     """See that the settings are valid and that spool, model and channels are usable."""
     settings, path = settings_and_path(config, overrides)
     read_marker(settings.spool.root)
-    model_comes_later = needs_fetching(settings.engine)
-    if not model_comes_later:
-        require_model(settings.engine)
-    for profile in settings.profile:
-        engine = settings.engine.model_copy(update={"model": profile.chosen().get("model", settings.engine.model)})
-        if not needs_fetching(engine):
-            require_model(engine)
+    engines = [settings.engine, *(_engine_of(profile, settings.engine) for profile in settings.profile)]
+    warnings = dict.fromkeys(_check_model(engine) for engine in engines)
     for channel in settings.notify:
         check_channel(channel.url)
     out.print(f"{path or 'The environment'}: all well. Spool {settings.spool.root}.", markup=False)
-    if model_comes_later:
+    if needs_fetching(settings.engine):
         out.print(f"The model {settings.engine.model} is not on disk yet; `cesar-watch run` fetches it.", markup=False)
+    for warning in filter(None, warnings):
+        out.print(warning, markup=False)
+
+
+def _engine_of(profile: ProfileSettings, engine: EngineSettings) -> EngineSettings:
+    chosen = {key: value for key, value in profile.chosen().items() if key in EngineSettings.model_fields}
+    return engine.model_copy(update=chosen)
+
+
+def _check_model(settings: EngineSettings) -> str | None:
+    """Return a warning where there is too little memory for a model that is on disk.
+
+    Raises:
+        ModelError: It is not there, and not to be had.
+    """
+    return None if needs_fetching(settings) else memory_warning(settings, require_model(settings))
 
 
 @app.command()

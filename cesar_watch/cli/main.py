@@ -28,6 +28,7 @@ COMMANDS = {
     "verify": ("verify",),
     "ledger": ("ledger",),
     "notify": ("notify",),
+    "models": ("models",),
     "config": ("config",),
 }
 """The modules beside this one, in the order of the help, and the commands that each has."""

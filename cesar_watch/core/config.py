@@ -21,43 +21,17 @@ Seconds = Annotated[float, Field(gt=0)]
 READY_MARKER = r"\.[^/\\\x00-\x1f]*[^/\\\x00-\x1f.]"
 """What an ending of ready markers looks like."""
 
-MEDIA_EXTENSIONS = [
-    "3gp",
-    "aac",
-    "ac3",
-    "aif",
-    "aifc",
-    "aiff",
-    "amr",
-    "au",
-    "caf",
-    "dts",
-    "flac",
-    "flv",
-    "m4a",
-    "m4b",
-    "m4v",
-    "mka",
-    "mkv",
-    "mov",
-    "mp2",
-    "mp3",
-    "mp4",
-    "mpeg",
-    "mpg",
-    "mts",
-    "oga",
-    "ogg",
-    "ogv",
-    "opus",
-    "spx",
-    "ts",
-    "wav",
-    "weba",
-    "webm",
-    "wma",
-    "wmv",
+# fmt: off
+ComputeType = Literal[
+    "default", "auto", "int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16",
+    "float32",
 ]
+MEDIA_EXTENSIONS = [
+    "3gp", "aac", "ac3", "aif", "aifc", "aiff", "amr", "au", "caf", "dts", "flac", "flv", "m4a", "m4b", "m4v", "mka",
+    "mkv", "mov", "mp2", "mp3", "mp4", "mpeg", "mpg", "mts", "oga", "ogg", "ogv", "opus", "spx", "ts", "wav", "weba",
+    "webm", "wma", "wmv",
+]
+# fmt: on
 
 
 def _plain_glob(glob: str) -> str:
@@ -183,8 +157,15 @@ class EngineSettings(Section):
     download: Literal["auto", "never"] = Field(
         "auto", description="auto: fetch an absent model once. never: the hub is not asked."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
-    compute_type: str = Field("default", description='CTranslate2 compute type, for example "int8" or "float16".')
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where the model runs. auto: on a GPU if there is one that works, else on the CPU."
+    )
+    compute_type: ComputeType = Field(
+        "default",
+        description="The numbers that the model computes with. default: those it is stored in, or the next that this "
+        "machine can; auto: the fastest that it can; or int8, int8_float32, int8_float16, int8_bfloat16, int16, "
+        "float16, bfloat16, float32. Smaller ones need less memory.",
+    )
     workers: Annotated[int, Field(ge=0, le=64)] = Field(
         0,
         description="Windows that are worked on at once, of one recording or of several; 0: chosen by cores, memory "
@@ -221,6 +202,15 @@ class EngineSettings(Section):
     isolation: Literal["process", "thread"] = Field(
         "process", description="process: decoder and model live in a process that can be killed."
     )
+    nice: Annotated[int, Field(ge=0, le=19)] = Field(
+        0, description="By how much the engine process stands back behind other programs that want the processor."
+    )
+    io_idle: bool = Field(False, description="The engine process reads from a disk only when nobody else does.")
+    memory_limit_bytes: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="What the engine process may allocate; beyond it, it fails and not the machine. 0: no limit but "
+        "the machine's.",
+    )
     idle_unload_s: Annotated[float, Field(ge=0)] = Field(
         300.0, description="The engine process ends after this long without work; 0: never."
     )
@@ -252,7 +242,7 @@ class RecordingSettings(EngineSettings, OutputSettings):
         description="Who goes first: the higher. Among equals the one of whose recording less is done, then the older.",
     )
 
-    @field_validator("download", "isolation", "idle_unload_s", "workers")
+    @field_validator("download", "isolation", "workers", "nice", "io_idle", "memory_limit_bytes", "idle_unload_s")
     @classmethod
     def _of_the_service(cls, value: Any) -> Any:
         raise ValueError("is the whole service's: it can only be set in [engine] of config.toml")
@@ -347,5 +337,8 @@ class Settings(BaseSettings):
         }
 
 
-MACHINE_KEYS = {"download", "device", "compute_type", "workers", "threads", "isolation", "idle_unload_s", "timeout_s"}
+MACHINE_KEYS = {
+    *("download", "device", "compute_type", "workers", "threads", "isolation", "nice", "io_idle"),
+    *("memory_limit_bytes", "idle_unload_s", "timeout_s"),
+}
 """Engine settings that say where and how the model runs, not what it makes."""

@@ -145,8 +145,8 @@ def example_toml() -> str:
 
 _PROFILE_EXAMPLE = [
     "# Other settings for some recordings; any number of tables, later ones win. Any key of [engine] and [output] but",
-    "# download, isolation and idle_unload_s, without its table. The files .cesar.toml in an inbox folder and",
-    "# <recording>.toml beside a recording take the same keys, and win over these.",
+    "# download, isolation, nice, io_idle, memory_limit_bytes and idle_unload_s, without its table. The files",
+    "# .cesar.toml in an inbox folder and <recording>.toml beside a recording take the same keys, and win over these.",
     "# [[profile]]",
     "# The recordings it is for: a glob on the path in the inbox.",
     '# match = "interviews/*"',

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from cesar_watch.core.config import Settings
+from cesar_watch.core.config import EngineSettings, Settings
 from cesar_watch.core.errors import CesarError, Unfinished, folder_fault
 from cesar_watch.core.job import State
 from cesar_watch.delivery.notices import service_notices
@@ -35,6 +35,7 @@ from cesar_watch.service.state_file import ServiceState, write_state
 from cesar_watch.service.systemd import sd_notify, watchdog_interval_s
 from cesar_watch.service.worker import Worker
 from cesar_watch.speech.measured import read_measured
+from cesar_watch.speech.memory import memory_warning
 from cesar_watch.speech.models import require_model
 from cesar_watch.speech.parallel import plan
 from cesar_watch.speech.protocol import Loaded
@@ -169,7 +170,7 @@ class Supervisor:
             CesarError: It could not start, or in a drain could not go on.
         """
         self._enter("starting", "putting right what an earlier run left")
-        require_model(self._house.settings.engine)
+        _see_to_model(self._house.settings.engine)
         self._house.ballast.take()
         try:
             self._neighbours.show()
@@ -247,7 +248,7 @@ class Supervisor:
     def _read_settings_again(self) -> None:
         try:
             fresh = self._reload()
-            require_model(fresh.engine)
+            _see_to_model(fresh.engine)
         except CesarError as fault:
             log.error("The settings were not taken over; the old ones stay. %s", fault)
             return
@@ -279,3 +280,14 @@ class Supervisor:
         if self._drain and fault is not None:
             raise fault
         return 1 if crashed or (self._drain and self.failed) else 0
+
+
+def _see_to_model(settings: EngineSettings) -> None:
+    """Have the model on disk, and say so in the log if there is too little memory for it.
+
+    Raises:
+        ModelError: It is not there, and can't be fetched.
+    """
+    warning = memory_warning(settings, require_model(settings))
+    if warning:
+        log.warning("%s", warning)

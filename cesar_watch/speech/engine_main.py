@@ -17,7 +17,8 @@ from queue import SimpleQueue
 from typing import BinaryIO, NoReturn
 
 from cesar_watch.core.errors import ModelError
-from cesar_watch.speech.protocol import Event, Failed, Loaded, Loading, Order, Report, Setup, encode
+from cesar_watch.speech.confine import confine
+from cesar_watch.speech.protocol import Event, Failed, Loading, Order, Report, Setup, encode
 
 _OOM_SCORE = "500"
 """When memory runs out the kernel takes this process, and not the service or the user's programs."""
@@ -32,6 +33,9 @@ def main() -> int:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     setup = Setup.model_validate_json(sys.argv[1])
+    kept = confine(setup)
+    if kept:
+        sys.stderr.write(f"cesar-watch: The engine can't be kept from {', '.join(kept)}; it goes on.\n")
     with _reports() as out:
         mouth = _Mouth(out)
         lines = _listen(sys.stdin.buffer)
@@ -47,7 +51,7 @@ def main() -> int:
             mouth.say(0, Failed.from_fault(fault))
             return 1
         load_s = time.monotonic() - began_s
-        mouth.say(0, Loaded(device=recognizer.device, compute_type=recognizer.compute_type, load_s=load_s))
+        mouth.say(0, recognizer.told_loaded(load_s))
         scheduler = Scheduler(recognizer, setup.workers, mouth.say)
         while True:
             order = Order.model_validate_json(lines.get())

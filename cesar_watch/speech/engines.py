@@ -13,6 +13,7 @@ from cesar_watch.core.errors import ModelError
 from cesar_watch.speech.calls import Calls, converse, drop
 from cesar_watch.speech.engine_process import EngineProcess
 from cesar_watch.speech.measured import Figure
+from cesar_watch.speech.memory import workers_that_fit
 from cesar_watch.speech.parallel import plan
 from cesar_watch.speech.protocol import Engine, Event, Failed, Loaded, Loading, Setup, Transcribe
 
@@ -28,12 +29,17 @@ def make_engine(settings: EngineSettings, model_path: Path, measured: Iterable[F
         measured: What is known of this machine.
     """
     workers, threads = plan(settings, measured)
+    if not settings.workers:
+        workers = workers_that_fit(settings, model_path, workers)
     setup = Setup(
         model_path=str(model_path),
         device=settings.device,
         compute_type=settings.compute_type,
         workers=workers,
         threads=threads,
+        nice=settings.nice,
+        io_idle=settings.io_idle,
+        memory_limit_bytes=settings.memory_limit_bytes,
     )
     if settings.isolation == "process":
         return EngineProcess(setup, idle_unload_s=settings.idle_unload_s)
@@ -111,4 +117,4 @@ class ThreadEngine:
 
         recognizer = Recognizer(self._setup)
         self._scheduler = Scheduler(recognizer, self._setup.workers, self._calls.deliver)
-        return Loaded(device=recognizer.device, compute_type=recognizer.compute_type, load_s=self._clock() - began_s)
+        return recognizer.told_loaded(self._clock() - began_s)

@@ -1,6 +1,6 @@
 """Find the model that the settings name: on disk first, over the network only if allowed.
 
-Nothing is loaded here, and no heavy library imported; the hub's client only when a hub id is asked for.
+Nothing is loaded here, and no heavy library imported; what is on the hub is `hub`'s.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 
 from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import ModelError
+from cesar_watch.speech import hub
 
 DEMO_DIR = Path(__file__).resolve().parent.parent / "assets" / "demo" / "model"
 """The model that ships in the package."""
@@ -21,7 +22,6 @@ _NEEDED: Final = {
     "config.json": "the model's configuration",
     "tokenizer.json": "without it faster-whisper would ask the hub for one",
 }
-_FETCHED: Final = ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
 
@@ -52,23 +52,22 @@ SIZES: Final = {
 def require_model(settings: EngineSettings) -> Path:
     """Return the folder of the model, complete; fetch it first if it is absent and `download` allows.
 
-    What is on disk is used without touching the network. Fetching shows a progress bar on standard error
-    and can take minutes; a broken-off one goes on where it was.
+    What is on disk is used without touching the network. Fetching is that of `fetch_model`.
 
     Raises:
         ModelError: `model_incomplete`, `model_missing` (not on disk, and not to be fetched) or
             `model_unreachable` (fetching failed; what was fetched is kept).
     """
-    folder = _on_disk(settings.model)
+    folder = find_model(settings.model)
     if folder is not None:
-        return _complete(folder)
+        return folder
     if settings.download == "never":
         raise ModelError(
-            f'The model "{settings.model}" is not on disk, and engine.download = "never". Set it to "auto" once '
-            "while the network is there, or set engine.model to a folder that holds the model.",
+            f'The model "{settings.model}" is not on disk, and engine.download = "never". Run `cesar-watch models pull '
+            f"{settings.model}` while the network is there, or set engine.model to a folder that holds the model.",
             reason="model_missing",
         )
-    return _complete(_fetch(_hub_id(settings.model), settings.model))
+    return fetch_model(settings.model)
 
 
 def needs_fetching(settings: EngineSettings) -> bool:
@@ -77,58 +76,62 @@ def needs_fetching(settings: EngineSettings) -> bool:
     Raises:
         ModelError: `model_missing`: it is neither a folder, nor a hub id, nor a size.
     """
-    return settings.download == "auto" and _on_disk(settings.model) is None
+    return settings.download == "auto" and not _is_local(settings.model) and _fetched(settings.model) is None
 
 
-def _on_disk(model: str) -> Path | None:
-    """Return the model's folder, or None for a hub id that has not been fetched."""
+def find_model(model: str) -> Path | None:
+    """Return the folder of a model on disk, complete, or None for one of the hub's; never touches the network.
+
+    Args:
+        model: As in `engine.model`.
+
+    Raises:
+        ModelError: `model_incomplete`, or `model_missing`: it is neither a folder, nor a hub id, nor a size.
+    """
     if model == "demo":
-        return DEMO_DIR
-    if _is_folder(model):
-        return Path(model).expanduser().absolute()
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  (heavy)
-    from huggingface_hub.errors import LocalEntryNotFoundError  # noqa: PLC0415
-
-    try:
-        folder = Path(snapshot_download(_hub_id(model), local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
-    # A fetch that broke off leaves a folder with some of the files: that counts as absent.
-    return folder if not _missing(folder) else None
+        return _complete(DEMO_DIR)
+    if _is_local(model):
+        return _complete(Path(model).expanduser().absolute())
+    return _fetched(model)
 
 
-def _is_folder(model: str) -> bool:
-    looks_like_path = model.startswith((".", "~", os.sep)) or model.count("/") > 1
-    return looks_like_path or (model not in SIZES and Path(model).is_dir())
+def fetch_model(model: str) -> Path:
+    """Fetch one of the hub's models, with a progress bar on standard error, and return its folder, complete.
+
+    It can take minutes; a broken-off fetch goes on where it was.
+
+    Raises:
+        ModelError: `model_missing`, `model_incomplete` (what the hub has is no whole model) or `model_unreachable`.
+    """
+    return _complete(hub.fetch(hub_id_of(model), model))
 
 
-def _hub_id(model: str) -> str:
+def hub_id_of(model: str) -> str:
+    """Return the hub id of a size; a hub id is its own.
+
+    Raises:
+        ModelError: `model_missing`: it is neither.
+    """
     if model in SIZES:
         return SIZES[model]
     if not _HUB_ID.fullmatch(model):
         raise ModelError(
-            f'engine.model = "{model}" is neither a folder, nor a hub id, nor one of the sizes '
-            f"{', '.join(sorted(SIZES))}.",
+            f'"{model}" is neither a folder, nor a hub id, nor one of the sizes {", ".join(sorted(SIZES))}. '
+            "Correct engine.model.",
             reason="model_missing",
         )
     return model
 
 
-def _fetch(hub_id: str, model: str) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  (heavy)
-    from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415
+def _is_local(model: str) -> bool:
+    looks_like_path = model.startswith((".", "~", os.sep)) or model.count("/") > 1
+    return model == "demo" or looks_like_path or (model not in SIZES and Path(model).is_dir())
 
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=_FETCHED))
-    except RepositoryNotFoundError as fault:
-        raise ModelError(f'The hub knows no model "{hub_id}". Correct engine.model.', reason="model_missing") from fault
-    # Below the hub's own errors lie those of its HTTP library, which changes from version to version.
-    except Exception as fault:
-        raise ModelError(
-            f'The model "{model}" could not be fetched from the hub ({type(fault).__name__}: {fault}). See that the '
-            "network and the disk have room for it, or set engine.model to a folder that holds the model.",
-            reason="model_unreachable",
-        ) from fault
+
+def _fetched(model: str) -> Path | None:
+    folder = hub.cached(hub_id_of(model))
+    # A fetch that broke off leaves a folder with some of the files: that counts as absent.
+    return folder if folder is not None and not _missing(folder) else None
 
 
 def _missing(folder: Path) -> list[str]:
@@ -142,8 +145,7 @@ def _complete(folder: Path) -> Path:
     if missing:
         files = "; ".join(f"{name} ({_NEEDED[name]})" for name in missing)
         raise ModelError(
-            f"The model in {folder} is incomplete: it lacks {files}. "
-            "Copy the missing files there; if it came from the hub, see that the network is there, or choose another.",
+            f"The model in {folder} is incomplete: it lacks {files}. Copy the missing files there, or choose another.",
             reason="model_incomplete",
         )
     return folder

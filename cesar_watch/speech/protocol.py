@@ -26,13 +26,20 @@ SAMPLE_RATE = 16_000
 
 
 class Setup(Value):
-    """Which model an engine loads, and how; fixed for the engine's life. `workers` windows are worked on at once."""
+    """Which model an engine loads, and how it runs; fixed for the engine's life.
+
+    `workers` windows are worked on at once, with `threads` CPU threads each. The last three are for an engine in a
+    process of its own: see `confine`.
+    """
 
     model_path: str
     device: str = "auto"
     compute_type: str = "default"
     workers: int = 1
     threads: int = 1
+    nice: int = 0
+    io_idle: bool = False
+    memory_limit_bytes: int = 0
 
 
 class Transcribe(Value):

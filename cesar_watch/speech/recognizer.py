@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from faster_whisper.audio import pad_or_trim
 
 from cesar_watch.core.config import EngineSettings
-from cesar_watch.core.errors import CesarError, Kind, ModelError, RecordingError
+from cesar_watch.core.errors import CesarError, Kind, RecordingError
 from cesar_watch.core.transcript import Segment, Stretch, Window
 from cesar_watch.speech.clips import Clips
 from cesar_watch.speech.languages import Spoken, decide, samples_of
 from cesar_watch.speech.listener import Listener
-from cesar_watch.speech.protocol import Failed, Setup
-from cesar_watch.speech.whisper import Whisper
+from cesar_watch.speech.loading import load_model
+from cesar_watch.speech.protocol import Failed, Loaded, Setup
 from cesar_watch.speech.windows import Cut, Sound
 
 
@@ -23,23 +23,15 @@ class Recognizer:
     What it hears in a window depends on the window's samples and options alone, not on what it heard
     before: an attempt that resumes gives the transcript that an unbroken one would have given.
 
+    Attributes:
+        fell_back: Why the CPU computes though there is a GPU, in a sentence; None where nothing is amiss.
+
     Raises:
         ModelError: The model can't be loaded on this machine; nothing stays loaded.
     """
 
     def __init__(self, setup: Setup) -> None:
-        try:
-            self._model = Whisper(
-                setup.model_path,
-                device=setup.device,
-                compute_type=setup.compute_type,
-                cpu_threads=setup.threads,
-                num_workers=setup.workers,
-                local_files_only=True,
-            )
-        # The libraries below raise bare RuntimeError, ValueError and Exception for a bad model.
-        except Exception as fault:
-            raise _not_loaded(setup, fault) from fault
+        self._model, self.fell_back = load_model(setup)
         self._is_multilingual = bool(self._model.model.is_multilingual)
         self._languages: list[str] = self._model.supported_languages
 
@@ -52,6 +44,10 @@ class Recognizer:
     def compute_type(self) -> str:
         """The numbers that it computes with, "auto" and "default" resolved."""
         return str(self._model.model.compute_type)
+
+    def told_loaded(self, load_s: float) -> Loaded:
+        """Return the event that tells of the model."""
+        return Loaded(device=self.device, compute_type=self.compute_type, load_s=load_s, fallback=self.fell_back)
 
     def check(self, options: EngineSettings) -> None:
         """Refuse options that this model can't carry out.
@@ -125,13 +121,6 @@ class Recognizer:
 def _labelled(segments: Iterable[Segment], names: Sequence[str], number: int) -> list[Segment]:
     name = names[number] if number < len(names) else str(number + 1)
     return [segment.model_copy(update={"speaker": name}) for segment in segments]
-
-
-def _not_loaded(setup: Setup, fault: Exception) -> ModelError:
-    return ModelError(
-        f"The model in {setup.model_path} can't be loaded on {setup.device} with {setup.compute_type}: "
-        f"{fault}. Check engine.model, engine.device and engine.compute_type."
-    )
 
 
 def _window(cut: Cut, spoken: Spoken | None, segments: Iterable[Segment] = (), lost: Iterable[Stretch] = ()) -> Window:

@@ -120,6 +120,22 @@ def test_config_check_of_a_model_that_is_not_fetched_yet_says_so(spool: Path) ->
     _assert_one_sentence(never.stderr)
 
 
+def test_config_check_of_a_model_that_has_too_little_memory_is_content_and_warns_once(spool: Path) -> None:
+    with (spool / "config.toml").open("a") as config:
+        config.write('\nmemory_limit_bytes = 100_000_000\n[[profile]]\nmatch = "a/*"\nformats = ["txt"]\n')
+    checked = command("config", "check", cwd=spool.parent)
+    assert checked.returncode == 0, checked.stderr
+    assert "all well" in checked.stdout
+    assert checked.stdout.count("The model demo needs about") == 1
+
+
+def test_run_with_too_little_memory_for_its_model_warns_and_goes_on(spool: Path) -> None:
+    limited = "engine.memory_limit_bytes=100_000_000"
+    drained = command("drain", "--set", limited, cwd=spool.parent)
+    assert drained.returncode == 0, drained.stderr
+    assert drained.stderr.count("The model demo needs about") == 1
+
+
 def test_config_show_prints_settings_in_force_as_toml_and_json(spool: Path) -> None:
     shown = command("config", "show", "--set", "engine.model=small", cwd=spool.parent)
     assert 'model = "small"' in shown.stdout

@@ -342,14 +342,14 @@ def test_model_of_the_settings_that_is_not_there_is_nobodys_fault(tmp_path: Path
 
 
 def test_model_that_can_not_be_loaded_as_wished_fails_only_its_recording(tmp_path: Path) -> None:
-    engine = FakeEngine({"talk.mp3": [ModelError("int9 is not known here.", reason="model_unusable")]})
+    engine = FakeEngine({"talk.mp3": [ModelError("int16 is not known here.", reason="compute_type_unsupported")]})
     with open_rig(tmp_path, engine) as rig:
-        drop_with(rig, b'compute_type = "int9"\n')
+        drop_with(rig, b'compute_type = "int16"\n')
         rig.drop("zzz.mp3")
         rig.claim_all()
         rig.work()
         wished, other = sorted(rig.house.ledger.jobs(), key=lambda job: job.name)
-        assert reason_of(wished)[:2] == (State.FAILED, "model_unusable")
+        assert reason_of(wished)[:2] == (State.FAILED, "compute_type_unsupported")
         assert other.state is State.COMPLETED
 
 

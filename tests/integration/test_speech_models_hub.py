@@ -49,4 +49,4 @@ def test_model_in_the_hub_cache_is_used_without_the_network(tmp_path: Path) -> N
 
 def test_model_half_fetched_is_not_taken_for_the_model(tmp_path: Path) -> None:
     snapshot(tmp_path, "config.json", "tokenizer.json")
-    assert ask(tmp_path, "never", "auto") == ["model_missing", "model_incomplete"]
+    assert ask(tmp_path, "never", "auto") == ["model_missing", "model_unreachable"]

@@ -78,6 +78,9 @@ def test_settings_refuse_changes() -> None:
         (SpoolSettings, "watch_mode", "sometimes"),
         (EngineSettings, "window_s", 4),
         (EngineSettings, "beam_size", 0),
+        (EngineSettings, "compute_type", "int9"),
+        *((EngineSettings, "nice", value) for value in (-1, 20)),
+        (EngineSettings, "memory_limit_bytes", -1),
         (EngineSettings, "timeout_s", float("inf")),
         (OutputSettings, "formats", []),
         (OutputSettings, "formats", ["docx"]),
@@ -100,7 +103,10 @@ def test_job_options_hold_what_shapes_the_outputs_and_nothing_of_the_machine() -
     options = Settings(engine=EngineSettings(language="cs", threads=7)).job_options()
 
     assert options["engine"]["language"] == "cs"
-    assert not {"threads", "device", "compute_type", "isolation", "timeout_s"} & options["engine"].keys()
+    assert (
+        not {"threads", "device", "compute_type", "isolation", "nice", "io_idle", "timeout_s"}
+        & options["engine"].keys()
+    )
     assert json.loads(json.dumps(options)) == options
 
 

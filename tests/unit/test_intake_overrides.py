@@ -138,6 +138,8 @@ def test_name_that_is_no_text_has_its_settings_all_the_same(tmp_path: Path) -> N
         ('formats = ["txt", "docx"]\n', "talk.mp3.toml, line 1, column 1: formats: input should be"),
         ('\n[engine]\nlanguage = "de"\n', "talk.mp3.toml, line 2, column 1: engine: has no place here"),
         ('isolation = "thread"\n', "talk.mp3.toml, line 1, column 1: isolation: is the whole service's"),
+        ("nice = 0\n", "talk.mp3.toml, line 1, column 1: nice: is the whole service's"),
+        ("memory_limit_bytes = 0\n", "talk.mp3.toml, line 1, column 1: memory_limit_bytes: is the whole service's"),
         ('a = 1\nmodel = "./x"\n', "talk.mp3.toml, line 1, column 1: a: is not"),
         ('beam_size = 2\nmodel = "./x"\n', "talk.mp3.toml, line 2, column 1: model: is a relative path"),
         (b'a = 1\nlanguage = "\xe9"\n', "talk.mp3.toml, line 2, column 13: this is not UTF-8"),

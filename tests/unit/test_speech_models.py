@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.config import ComputeType, EngineSettings
 from cesar_watch.core.errors import ModelError
 from cesar_watch.speech.models import DEMO_DIR, SIZES, needs_fetching, require_model
 
@@ -53,3 +54,9 @@ def test_model_names_are_those_of_faster_whisper() -> None:
     from faster_whisper import utils
 
     assert SIZES == utils._MODELS
+
+
+def test_compute_types_are_those_of_ctranslate2() -> None:
+    from ctranslate2.specs import model_spec
+
+    assert {*get_args(ComputeType)} == {"default", "auto", *model_spec.ACCEPTED_MODEL_TYPES}
