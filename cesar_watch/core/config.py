@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
 NoticeEvent = Literal["completed", "failed", "duplicate", "paused", "resumed"]
+Channels = Literal["mix", "split"]
 Seconds = Annotated[float, Field(gt=0)]
 
 READY_MARKER = r"\.[^/\\\x00-\x1f]*[^/\\\x00-\x1f.]"
@@ -67,6 +68,7 @@ def _plain_glob(glob: str) -> str:
 
 
 Glob = Annotated[str, AfterValidator(_plain_glob)]
+ChannelName = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Section(BaseModel):
@@ -189,6 +191,17 @@ class EngineSettings(Section):
     beam_size: Annotated[int, Field(ge=1, le=20)] = Field(5, description="Beam search width.")
     window_s: Annotated[float, Field(ge=5, le=3600)] = Field(
         120.0, description="Seconds of recording that are worked on, and made durable, at a time."
+    )
+    audio_track: Annotated[int, Field(ge=0)] = Field(
+        0, description="Which audio track of a recording that has several: 1 is the first; 0: its default one."
+    )
+    channels: Channels = Field(
+        "mix",
+        description="mix: all channels as one. split: each by itself, for calls that have a speaker on each; what is "
+        "said is labelled with the channel's name. Up to 8 channels.",
+    )
+    channel_names: list[ChannelName] = Field(
+        ["L", "R"], description='Labels of the channels, in their order. Further ones are called "3", "4" ...'
     )
     language: str | None = Field(None, description='Fixed language ("en", "cs" ...). Left out: detected on speech.')
     task: Literal["transcribe", "translate"] = Field("transcribe", description="translate: into English.")

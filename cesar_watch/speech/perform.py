@@ -28,10 +28,10 @@ def _perform(request: Transcribe, recognizer: Recognizer) -> Generator[Event, No
     options = request.options
     language = request.language
     recognizer.check(options)
-    with open_audio(Path(request.path), max_duration_s=options.max_duration_s) as audio:
+    with open_audio(Path(request.path), max_duration_s=options.max_duration_s, track=options.audio_track) as audio:
         yield Started(declared_s=audio.declared_s)
         cuts = cut_windows(
-            audio.blocks(request.start_sample),
+            (block[0] for block in audio.blocks(request.start_sample)),
             window_s=options.window_s,
             vad=silero,
             first_index=request.first_index,
