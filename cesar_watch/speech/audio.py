@@ -72,9 +72,9 @@ class AudioStream:
     def blocks(self, start_sample: int = 0) -> Iterator[Samples]:
         """Yield the sound from `start_sample` on; call it once.
 
-        Each block is float32 of shape (`channels`, samples), at 16 kHz, between -1 and 1, and of any length. Where
-        the recording changes its number of channels midway, missing ones are silent, and surplus ones are mixed
-        into the last row.
+        Each block is float32 of shape (`channels`, samples), at 16 kHz, between -1 and 1, and half a second long, or
+        shorter where something changes or ends. Where the number of channels changes midway, missing ones are silent,
+        and surplus ones are mixed into the last row.
 
         What lies before is decoded and thrown away: seeking lands on a packet's edge, or beside it,
         and a resumed recording must have the same samples as an unbroken one.

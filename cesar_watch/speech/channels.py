@@ -20,6 +20,9 @@ MOST_MIXED = 64
 MOST_SPLIT = 8
 """The most channels that are worked on one by one: each takes the time and memory of a recording of its own."""
 
+_BLOCK_SAMPLES = SAMPLE_RATE // 2
+"""So many come out at a time, however small or large the packets are: some files have one for each sample."""
+
 _CANCELLED = 0.01
 """A mix with less than this part of the channels' power has lost them: of `n` different sounds it keeps 1/n."""
 
@@ -52,7 +55,9 @@ class Converter:
             # A resampler only knows one kind of input.
             ready = self._flushed()
             # Not planar: PyAV reads beyond the planes of eight channels and more (seen with 18.1).
-            self._resampler = AudioResampler(format="flt", layout=frame.layout, rate=SAMPLE_RATE)
+            self._resampler = AudioResampler(
+                format="flt", layout=frame.layout, rate=SAMPLE_RATE, frame_size=_BLOCK_SAMPLES
+            )
             self._shape = _shape(frame)
         # Timestamps are not trusted: they jump in damaged files.
         frame.pts = None

@@ -324,6 +324,14 @@ def test_split_keeps_its_rows_where_the_number_of_channels_changes(
     assert [pitches(sound[:, :half]), pitches(sound[:, half + RATE :])] == expected
 
 
+@pytest.mark.parametrize("per_packet", [1, 129], ids=["packets as usual", "a packet a sample"])
+def test_blocks_are_half_a_second_long_whatever_the_packets(tmp_path: Path, per_packet: int) -> None:
+    path = caf(tmp_path / "a.caf", tones(300), [3])
+    path.write_bytes(path.read_bytes().replace(struct.pack(">III", 2, 1, 1), struct.pack(">III", 2, per_packet, 1), 1))
+    with open_audio(path, max_duration_s=3600) as audio:
+        assert [block.shape for block in audio.blocks()] == [(1, RATE // 2)] * 4
+
+
 @pytest.mark.parametrize("start_sample", [1, 12_345, 2 * RATE - 1])
 @pytest.mark.parametrize("name", ["a.mp3", "a.flac"])
 def test_split_resumed_at_any_sample_is_the_rest_of_the_same_sound(
