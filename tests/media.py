@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,21 @@ def write_media(
         for stream, track in zip(streams, tracks, strict=True):
             _encode(container, stream, track)
     return path
+
+
+def cover(width: int, height: int) -> bytes:
+    """An ID3v2.3 tag with a picture, all of which is transparent, to be put before an MP3."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packing, row = zlib.compressobj(), bytes(1 + 4 * width)
+    pixels = b"".join([*(packing.compress(row) for _ in range(height)), packing.flush()])
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0))
+    png = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    picture = b"\0image/png\0\x03\0" + png
+    frame = b"APIC" + struct.pack(">IH", len(picture), 0) + picture
+    return b"ID3\x03\0\0" + bytes(len(frame) >> shift & 0x7F for shift in (21, 14, 7, 0)) + frame
 
 
 def _video(container: OutputContainer, codec: str) -> VideoStream:

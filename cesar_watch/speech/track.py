@@ -34,6 +34,9 @@ needs to gigabytes."""
 _LARGEST_FRAME = 1 << 21
 """Values, of all channels, that one frame may hold: ten times as many as any encoder writes."""
 
+_LARGEST_PICTURE = 1 << 25
+"""Pixels, those of an 8K video. FFmpeg looks at pictures, too, and a cover of 1 MB can unfold to one of 1 GB."""
+
 _MAX_ERRORS_IN_A_ROW = 1_000
 """A demuxer that fails this often without a packet in between will never find another one."""
 
@@ -149,7 +152,13 @@ class Track:
 
 def _open(file: SourceFile) -> InputContainer:
     try:
-        return av.open(file, mode="r", metadata_errors="ignore", container_options={"format_whitelist": FORMATS})
+        return av.open(
+            file,
+            mode="r",
+            metadata_errors="ignore",
+            options={"max_pixels": str(_LARGEST_PICTURE)},
+            container_options={"format_whitelist": FORMATS},
+        )
     except FAULTS as fault:
         file.check()
         raise file.refusal(

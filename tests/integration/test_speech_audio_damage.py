@@ -15,7 +15,7 @@ from cesar_watch.speech.audio import open_audio
 from cesar_watch.speech.quality import missing_s
 from tests.bombs import hollow_wav, lying_wav, silent_flac, silent_opus
 from tests.corpus import FORMATS, Format, Missing, build
-from tests.media import Track, pitch, tone, tones, write_media
+from tests.media import Track, cover, pitch, tone, tones, write_media
 from tests.soak.nursery import Nursery, Request, nursery
 from tests.sounds import RATE, Samples, encode, silence, write_wav
 
@@ -291,6 +291,15 @@ def mkv_of_one_packet(path: Path, size_bytes: int) -> Path:
     with path.open("r+b") as stream:
         stream.truncate(path.stat().st_size + size_bytes)
     return path
+
+
+def test_cover_art_that_unfolds_to_a_gigabyte_stays_folded(tmp_path: Path, children: Nursery) -> None:
+    path = encode(tmp_path / "a.mp3", tone(300), "libmp3lame")
+    path.write_bytes(cover(16_000, 16_000) + path.read_bytes())
+    ending = children.ending(Request(str(path)))
+
+    assert (ending.how, round(ending.decoded_s)) == ("decoded", 2)
+    assert ending.peak_bytes < MEMORY_BYTES
 
 
 def test_packet_of_a_size_that_no_encoder_writes_is_left_out(tmp_path: Path, children: Nursery) -> None:

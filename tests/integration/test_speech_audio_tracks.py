@@ -16,7 +16,7 @@ from av.container import OutputContainer
 from cesar_watch.core.errors import RecordingError
 from cesar_watch.speech.audio import open_audio
 from cesar_watch.speech.vad import silero
-from tests.media import Track, pitch, tone, tones, write_media
+from tests.media import Track, cover, pitch, tone, tones, write_media
 from tests.sounds import RATE, Samples, encode, voice
 
 pytestmark = pytest.mark.usefixtures("little_garbage")
@@ -135,16 +135,9 @@ def test_recording_of_which_nothing_here_decodes_a_track_is_refused(tmp_path: Pa
 
 
 def test_cover_art_before_the_sound_does_not_disturb(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "cover.png"), "w", format="image2", options={"update": "1"}) as container:
-        stream = container.add_stream("png")
-        stream.width, stream.height, stream.pix_fmt = 32, 32, "rgb24"
-        container.mux(stream.encode(av.VideoFrame(32, 32, "rgb24")))
-    picture = b"\0image/png\0\x03\0" + (tmp_path / "cover.png").read_bytes()
-    frame = b"APIC" + struct.pack(">IH", len(picture), 0) + picture
-    sizes = bytes(len(frame) >> shift & 0x7F for shift in (21, 14, 7, 0))
     plain = encode(tmp_path / "plain.mp3", tone(300), "libmp3lame")
     path = tmp_path / "covered.mp3"
-    path.write_bytes(b"ID3\x03\0\0" + sizes + frame + plain.read_bytes())
+    path.write_bytes(cover(32, 32) + plain.read_bytes())
 
     assert av.open(str(path)).streams.video
     assert np.array_equal(read(path), read(plain))
