@@ -1,7 +1,7 @@
 """Decode thousands of damaged recordings: each must end in sound or in an error of ours, soon and in little memory.
 
     python -m tests.soak --inputs 3000 --seed 1 [--shards 2]      make soak
-    python -m tests.soak --seed 1 --only 1234 --keep /tmp/found   one of them again, and its file
+    python -m tests.soak --seed 1 --only 1234 --keep /tmp/found   one of them again, kept if it ends as before
 
 Ends with 1 where one ended otherwise. Such inputs, and those that crashed a codec, are kept.
 """

@@ -92,7 +92,7 @@ class Soak:
         return [list(family) for _, family in groupby(by_container, key=lambda one: one.container)]
 
     def input(self, number: int) -> Input:
-        """Return an input, the same each time where the same programs are installed."""
+        """Return an input: each time the same damage to the same recording, but for ids that its writer draws anew."""
         random = Random(f"{self.seed}/{number}")
         one, content = self._drawn(random, self._families[number % len(self._families)])
         _, other = self._drawn(random, random.choice(self._families))
