@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test faults faults-full bench lint types check clean
+.PHONY: help install demo test soak faults faults-full bench lint types check clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,9 @@ demo: install ## Show the main job on bundled recordings
 
 test: install ## Run the tests
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+soak: install ## Decode thousands of damaged recordings: minutes
+	$(BIN)/python -m tests.soak
 
 bench: install ## Run the benchmarks: ratios measured side by side on this machine
 	$(BIN)/python tools/bench.py

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No deadline: the cores are shared, and no test is about speed.
@@ -13,3 +17,12 @@ _COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCh
 settings.register_profile("quick", _COMMON, derandomize=True, max_examples=25, stateful_step_count=30)
 settings.register_profile("thorough", _COMMON, max_examples=1000, stateful_step_count=60, print_blob=True)
 settings.load_profile("quick")
+
+
+@pytest.fixture(scope="module")
+def little_garbage() -> Iterator[None]:
+    """Closing a recording collects garbage; let it not go through all that pytest has loaded every time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

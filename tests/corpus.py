@@ -109,7 +109,7 @@ def _encode(container: av.container.OutputContainer, sound: Samples, codec: str,
     container.mux(stream.encode(None))
 
 
-def _ran(command: str, *, given: bytes | None = None) -> Make:
+def ran(command: str, *, given: bytes | None = None) -> Make:
     """A program that reads sound.wav, or its standard input, and writes `out`, or its standard output."""
 
     def make(folder: Path) -> bytes:
@@ -195,14 +195,14 @@ CHUNKS = (
     Format("a.caf", PYAV, _written("a.caf", "pcm_s16be")),
     Format("alac.caf", PYAV, _written("a.caf", "alac")),
     Format("a.au", PYAV, _written("a.au", "pcm_s16be")),
-    Format("sox.wav", "sox", _ran("sox sound.wav out.wav")),
-    Format("sox-24bit.wav", "sox", _ran("sox sound.wav -b 24 out.wav")),
-    Format("sox.aiff", "sox", _ran("sox sound.wav out.aiff")),
-    Format("sox.aifc", "sox", _ran("sox sound.wav out.aifc")),
-    Format("sox.w64", "sox", _ran("sox sound.wav out.w64")),
-    Format("sox.caf", "sox", _ran("sox sound.wav out.caf")),
-    Format("sox.au", "sox", _ran("sox sound.wav out.au")),
-    Format("ffmpeg-program.wav", "ffmpeg", _ran("ffmpeg -i sound.wav -metadata title=Talk out.wav")),
+    Format("sox.wav", "sox", ran("sox sound.wav out.wav")),
+    Format("sox-24bit.wav", "sox", ran("sox sound.wav -b 24 out.wav")),
+    Format("sox.aiff", "sox", ran("sox sound.wav out.aiff")),
+    Format("sox.aifc", "sox", ran("sox sound.wav out.aifc")),
+    Format("sox.w64", "sox", ran("sox sound.wav out.w64")),
+    Format("sox.caf", "sox", ran("sox sound.wav out.caf")),
+    Format("sox.au", "sox", ran("sox sound.wav out.au")),
+    Format("ffmpeg-program.wav", "ffmpeg", ran("ffmpeg -i sound.wav -metadata title=Talk out.wav")),
     *_nothing(
         (
             Format("pipe.wav", PYAV, _piped("wav", "pcm_s16le")),
@@ -210,9 +210,9 @@ CHUNKS = (
             Format("pipe.aiff", PYAV, _piped("aiff", "pcm_s16be")),
             Format("pipe.caf", PYAV, _piped("caf", "pcm_s16be")),
             Format("pipe.au", PYAV, _piped("au", "pcm_s16be")),
-            Format("sox-pipe.wav", "sox", _ran("sox -t raw -r 16000 -b 16 -e signed -c 1 - -t wav -", given=RAW)),
-            Format("sox-pipe.au", "sox", _ran("sox -t raw -r 16000 -b 16 -e signed -c 1 - -t au -", given=RAW)),
-            Format("ffmpeg-pipe.wav", "ffmpeg", _ran("ffmpeg -i sound.wav -f wav -")),
+            Format("sox-pipe.wav", "sox", ran("sox -t raw -r 16000 -b 16 -e signed -c 1 - -t wav -", given=RAW)),
+            Format("sox-pipe.au", "sox", ran("sox -t raw -r 16000 -b 16 -e signed -c 1 - -t au -", given=RAW)),
+            Format("ffmpeg-pipe.wav", "ffmpeg", ran("ffmpeg -i sound.wav -f wav -")),
         )
     ),
 )
@@ -221,35 +221,35 @@ FRAMES = (
     Format("a.flac", PYAV, _written("a.flac", "flac"), filled=Short),
     Format("id3v2.flac", PYAV, _then(_written("a.flac", "flac"), _tagged(ID3V2)), filled=Short),
     Format("id3v1.flac", PYAV, _then(_written("a.flac", "flac"), _tagged(behind=ID3V1)), Unknown, filled=Short),
-    Format("flac.flac", "flac", _ran("flac --silent sound.wav -o out.flac"), filled=Short),
+    Format("flac.flac", "flac", ran("flac --silent sound.wav -o out.flac"), filled=Short),
     Format(
-        "padded.flac", "flac", _ran("flac --silent --padding=70000 --seekpoint=1s sound.wav -o out.flac"), filled=Short
+        "padded.flac", "flac", ran("flac --silent --padding=70000 --seekpoint=1s sound.wav -o out.flac"), filled=Short
     ),
-    Format("large-blocks.flac", "flac", _ran("flac --silent -b 65535 --lax sound.wav -o out.flac"), filled=Short),
-    Format("sox.flac", "sox", _ran("sox sound.wav out.flac"), filled=Short),
+    Format("large-blocks.flac", "flac", ran("flac --silent -b 65535 --lax sound.wav -o out.flac"), filled=Short),
+    Format("sox.flac", "sox", ran("sox sound.wav out.flac"), filled=Short),
     Format("xing.mp3", PYAV, _written("a.mp3", "libmp3lame")),
     Format("id3v1.mp3", PYAV, _written("a.mp3", "libmp3lame", write_id3v1="1")),
     Format("ape.mp3", PYAV, _then(_written("a.mp3", "libmp3lame"), _tagged(behind=APE + ID3V1)), behind_bytes=184),
-    Format("cbr.mp3", "lame", _ran("lame --quiet -b 64 sound.wav out.mp3")),
-    Format("vbr.mp3", "lame", _ran("lame --quiet -V 5 sound.wav out.mp3")),
-    Format("abr.mp3", "lame", _ran("lame --quiet --abr 64 sound.wav out.mp3")),
+    Format("cbr.mp3", "lame", ran("lame --quiet -b 64 sound.wav out.mp3")),
+    Format("vbr.mp3", "lame", ran("lame --quiet -V 5 sound.wav out.mp3")),
+    Format("abr.mp3", "lame", ran("lame --quiet --abr 64 sound.wav out.mp3")),
     Format(
         "tagged.mp3",
         "lame",
-        _ran("lame --quiet -V 5 --tt Talk --add-id3v2 --pad-id3v2 sound.wav out.mp3"),
+        ran("lame --quiet -V 5 --tt Talk --add-id3v2 --pad-id3v2 sound.wav out.mp3"),
         behind_bytes=128,
     ),
-    Format("free-format.mp3", "lame", _ran("lame --quiet --freeformat -b 80 sound.wav out.mp3")),
-    Format("ffmpeg-program.mp3", "ffmpeg", _ran("ffmpeg -i sound.wav out.mp3")),
+    Format("free-format.mp3", "lame", ran("lame --quiet --freeformat -b 80 sound.wav out.mp3")),
+    Format("ffmpeg-program.mp3", "ffmpeg", ran("ffmpeg -i sound.wav out.mp3")),
     *_nothing(
         (
             Format("no-xing.mp3", PYAV, _written("a.mp3", "libmp3lame", write_xing="0")),
             Format("pipe.mp3", PYAV, _piped("mp3", "libmp3lame")),
-            Format("sox.mp3", "sox", _ran("sox sound.wav out.mp3")),
-            Format("no-tag.mp3", "lame", _ran("lame --quiet -t -b 64 sound.wav out.mp3")),
-            Format("lame-pipe.mp3", "lame", _ran("lame --quiet -r -s 16 -m m --signed --little-endian - -", given=RAW)),
+            Format("sox.mp3", "sox", ran("sox sound.wav out.mp3")),
+            Format("no-tag.mp3", "lame", ran("lame --quiet -t -b 64 sound.wav out.mp3")),
+            Format("lame-pipe.mp3", "lame", ran("lame --quiet -r -s 16 -m m --signed --little-endian - -", given=RAW)),
             Format("pipe.flac", PYAV, _piped("flac", "flac")),
-            Format("flac-pipe.flac", "flac", _ran(f"{FLAC_RAW} -c -", given=RAW)),
+            Format("flac-pipe.flac", "flac", ran(f"{FLAC_RAW} -c -", given=RAW)),
             Format("a.aac", PYAV, _written("a.aac", "aac")),
             Format("a.ts", PYAV, _written("a.ts", "aac")),
             Format("a.ac3", PYAV, _written("a.ac3", "ac3", 48_000)),
@@ -260,13 +260,13 @@ PAGES = (
     Format("opus.ogg", PYAV, _written("a.ogg", "libopus", 48_000), filled=Short),
     Format("flac.oga", PYAV, _written("a.oga", "flac"), filled=Short),
     Format("pipe.ogg", PYAV, _piped("ogg", "libopus", 48_000), filled=Short),
-    Format("opusenc.opus", "opusenc", _ran("opusenc --quiet sound.wav out.opus"), filled=Short),
-    Format("opusenc-pages.opus", "opusenc", _ran("opusenc --quiet --max-delay 0 sound.wav out.opus"), filled=Short),
-    Format("oggenc.ogg", "oggenc", _ran("oggenc --quiet sound.wav -o out.ogg"), filled=Short),
-    Format("sox.ogg", "sox", _ran("sox sound.wav out.ogg"), filled=Short),
-    Format("flac.ogg", "flac", _ran("flac --silent --ogg sound.wav -o out.oga"), filled=Short),
+    Format("opusenc.opus", "opusenc", ran("opusenc --quiet sound.wav out.opus"), filled=Short),
+    Format("opusenc-pages.opus", "opusenc", ran("opusenc --quiet --max-delay 0 sound.wav out.opus"), filled=Short),
+    Format("oggenc.ogg", "oggenc", ran("oggenc --quiet sound.wav -o out.ogg"), filled=Short),
+    Format("sox.ogg", "sox", ran("sox sound.wav out.ogg"), filled=Short),
+    Format("flac.ogg", "flac", ran("flac --silent --ogg sound.wav -o out.oga"), filled=Short),
     Format(
-        "chained.ogg", "oggenc", _then(_ran("oggenc --quiet sound.wav -o out.ogg"), lambda made: made * 3), filled=Short
+        "chained.ogg", "oggenc", _then(ran("oggenc --quiet sound.wav -o out.ogg"), lambda made: made * 3), filled=Short
     ),
 )
 BOXES = (
@@ -308,19 +308,19 @@ BOXES = (
     ),
     Format("a.mov", PYAV, _written("a.mov", "pcm_s16le"), filled=Short),
     Format("a.3gp", PYAV, _written("a.3gp", "aac"), filled=Short),
-    Format("ffmpeg-program.m4a", "ffmpeg", _ran("ffmpeg -i sound.wav out.m4a"), filled=Short),
+    Format("ffmpeg-program.m4a", "ffmpeg", ran("ffmpeg -i sound.wav out.m4a"), filled=Short),
     Format("a.mkv", PYAV, _written("a.mkv", "aac")),
     Format("cues-first.mkv", PYAV, _written("a.mkv", "aac", cues_to_front="1", reserve_index_space="5000")),
     Format("a.webm", PYAV, _written("a.webm", "libopus", 48_000)),
-    Format("mkvmerge.mka", "mkvmerge", _ran("mkvmerge -q -o out.mka sound.wav")),
-    Format("no-cues.mka", "mkvmerge", _ran("mkvmerge -q --no-cues --clusters-in-meta-seek -o out.mka sound.wav")),
-    Format("ffmpeg-program.mka", "ffmpeg", _ran("ffmpeg -i sound.wav -c:a flac out.mka")),
+    Format("mkvmerge.mka", "mkvmerge", ran("mkvmerge -q -o out.mka sound.wav")),
+    Format("no-cues.mka", "mkvmerge", ran("mkvmerge -q --no-cues --clusters-in-meta-seek -o out.mka sound.wav")),
+    Format("ffmpeg-program.mka", "ffmpeg", ran("ffmpeg -i sound.wav -c:a flac out.mka")),
     # The last packet of an ASF is filled up with zeros.
     Format("a.wma", PYAV, _written("a.wma", "libmp3lame"), whole=Unknown),
-    Format("ffmpeg-program.wma", "ffmpeg", _ran("ffmpeg -i sound.wav out.wma"), whole=Unknown),
+    Format("ffmpeg-program.wma", "ffmpeg", ran("ffmpeg -i sound.wav out.wma"), whole=Unknown),
     *_nothing(
         (
-            Format("ffmpeg-pipe.wma", "ffmpeg", _ran("ffmpeg -i sound.wav -f asf -")),
+            Format("ffmpeg-pipe.wma", "ffmpeg", ran("ffmpeg -i sound.wav -f asf -")),
             Format("live.mkv", PYAV, _written("a.mkv", "aac", live="1")),
             Format("live.webm", PYAV, _written("a.webm", "libopus", 48_000, live="1")),
             Format("pipe.webm", PYAV, _piped("webm", "libopus", 48_000)),

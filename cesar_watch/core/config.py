@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 Format = Literal["txt", "srt", "vtt", "json", "tsv"]
 NoticeEvent = Literal["completed", "failed", "duplicate", "paused", "resumed", "degraded"]
+Channels = Literal["mix", "split"]
 Seconds = Annotated[float, Field(gt=0)]
 
 READY_MARKER = r"\.[^/\\\x00-\x1f]*[^/\\\x00-\x1f.]"
@@ -41,6 +42,7 @@ def _plain_glob(glob: str) -> str:
 
 
 Glob = Annotated[str, AfterValidator(_plain_glob)]
+ChannelName = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class Section(BaseModel):
@@ -183,6 +185,17 @@ class EngineSettings(Section):
     window_s: Annotated[float, Field(ge=5, le=3600)] = Field(
         300.0, description="Seconds of recording that are worked on, and made durable, at a time; at most."
     )
+    audio_track: Annotated[int, Field(ge=0)] = Field(
+        0, description="Which audio track of a recording that has several: 1 is the first; 0: its default one."
+    )
+    channels: Channels = Field(
+        "mix",
+        description="mix: all channels as one. split: each by itself, for calls that have a speaker on each; what is "
+        "said is labelled with the channel's name. Up to 8 channels.",
+    )
+    channel_names: list[ChannelName] = Field(
+        ["L", "R"], description='Labels of the channels, in their order. Further ones are called "3", "4" ...'
+    )
     language: str | None = Field(None, description='Fixed language ("en", "cs" ...). Left out: detected on speech.')
     languages: list[str] = Field(
         [], description='The only languages that may be detected (["cs", "en"]). Left out: all that the model knows.'
@@ -195,10 +208,6 @@ class EngineSettings(Section):
     condition_on_previous_text: bool = Field(
         False, description="Feed each segment's text to the next inside a window; risks repetition loops."
     )
-    channels: Literal["mix", "split"] = Field(
-        "mix", description="split: each channel of a recording is transcribed apart, as a speaker of its own."
-    )
-    channel_names: list[str] = Field(["L", "R"], description="Names of the speakers, in the order of the channels.")
     isolation: Literal["process", "thread"] = Field(
         "process", description="process: decoder and model live in a process that can be killed."
     )

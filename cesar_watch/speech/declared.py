@@ -25,6 +25,13 @@ _MICROSECONDS = 1_000_000
 _CONSTANT_RATE = (1, 3, 6, 7, 0xFFFE)
 """WAV encodings whose seconds have a fixed size: PCM, float, A-law, mu-law, extensible (PCM again)."""
 
+_MP3_RATES = {
+    (version, index): rate // divisor
+    for version, divisor in ((3, 1), (2, 2), (0, 4))
+    for index, rate in enumerate((44_100, 48_000, 32_000))
+}
+"""Hz, by the version and the index in a frame's header (ISO/IEC 11172-3, 2.4.2.3; ISO/IEC 13818-3, 2.4.2.3)."""
+
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_HEAD_BYTES = 1 << 16
 
@@ -52,30 +59,25 @@ def declared_duration(file: Readable, container: InputContainer, stream: AudioSt
     """
     position = file.tell()
     try:
-        return _declared(file, container, stream)
+        declared_s = _declared(file, container, stream)
     finally:
         file.seek(position)
+    # Of a damaged header FFmpeg makes lengths below zero, too.
+    return declared_s if declared_s and declared_s > 0 else None
 
 
 def _declared(file: Readable, container: InputContainer, stream: AudioStream) -> float | None:
     name = container.format.name.split(",")[0]
-    if name == "wav":
-        return wav_duration(file)
-    if not _is_told(name, file):
+    if name in _OWN:
+        return _OWN[name](file)
+    if name not in _TRUSTED or (name == "asf" and is_live_asf(file)):
         return None
     if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base) or None
+        return float(stream.duration * stream.time_base)
     # A container's length is that of its longest track, which need not be the sound.
     if container.duration and len(container.streams) == 1:
         return container.duration / _MICROSECONDS
     return None
-
-
-def _is_told(name: str, file: Readable) -> bool:
-    """Whether a length that FFmpeg names for a container of this kind comes from its header, and is no guess."""
-    if name == "mp3":
-        return has_frame_count(file)
-    return name in _TRUSTED and not (name == "asf" and is_live_asf(file))
 
 
 def wav_duration(file: Readable) -> float | None:
@@ -114,12 +116,19 @@ def is_live_asf(file: Readable) -> bool:
     return flags_at < 88 or not head[flags_at:] or bool(head[flags_at] & 1)
 
 
-def has_frame_count(file: Readable) -> bool:
-    """Return whether an MP3's first frame tells how many follow (Xing, Info or VBRI header).
+def mp3_duration(file: Readable) -> float | None:
+    """Return the length that an MP3's first frame tells in its Xing, Info or VBRI header; None without one.
 
-    Without it FFmpeg divides the file's size by the first frames' bit rate: off by any factor when the
-    rate varies.
+    FFmpeg divides the file's size by a bit rate where there is none, and also where the file is longer than the header
+    says: two recordings, one put behind the other, come out off by any factor.
     """
+    frame = _first_mp3_frame(file)
+    rate = _MP3_RATES.get((frame[1] >> 3 & 3, frame[2] >> 2 & 3)) if frame[:1] == b"\xff" else None
+    frames = _told_frames(frame)
+    return frames * (1152 if rate > 24_000 else 576) / rate if rate and frames else None
+
+
+def _first_mp3_frame(file: Readable) -> bytes:
     file.seek(0)
     tag = file.read(10)
     skip = 0
@@ -127,5 +136,18 @@ def has_frame_count(file: Readable) -> bool:
         # Four bytes of seven bits each (ID3v2.4, section 6.2).
         skip = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True))
     file.seek(skip)
-    frame = file.read(2048)
-    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
+    return file.read(2048).ljust(4, b"\0")
+
+
+def _told_frames(frame: bytes) -> int:
+    """Return the number of frames that a header in the first of them tells, or 0."""
+    for mark in (b"Xing", b"Info"):
+        place = frame.find(mark)
+        if place >= 0 and int.from_bytes(frame[place + 4 : place + 8], "big") & 1:
+            return int.from_bytes(frame[place + 8 : place + 12], "big")
+    place = frame.find(b"VBRI")
+    return int.from_bytes(frame[place + 14 : place + 18], "big") if place >= 0 else 0
+
+
+_OWN = {"wav": wav_duration, "mp3": mp3_duration}
+"""Containers whose headers FFmpeg does not take at their word."""

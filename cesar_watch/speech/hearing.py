@@ -159,7 +159,12 @@ class Hearing:
         try:
             options = self._request.options
             self._recognizer.check(options)
-            with open_audio(Path(self._request.path), max_duration_s=options.max_duration_s) as audio:
+            with open_audio(
+                Path(self._request.path),
+                max_duration_s=options.max_duration_s,
+                track=options.audio_track,
+                channels=options.channels,
+            ) as audio:
                 self._answer(Started(declared_s=audio.declared_s))
                 if all(self._offer(cut) for cut in self._cuts(audio)):
                     end = Finished(
@@ -180,7 +185,7 @@ class Hearing:
         """Yield the windows that are asked for; from the first one with speech on the language is known."""
         request = self._request
         cuts: Iterable[Cut] = cut_windows(
-            (block[None, :] for block in audio.blocks(request.start_sample)),
+            audio.blocks(request.start_sample),
             length_s=lambda index: window_length_s(index, request.options.window_s, audio.declared_s),
             vad=silero,
             first_index=request.first_index,

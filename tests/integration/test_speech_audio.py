@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import functools
-import gc
 import os
 import shutil
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,8 @@ import pytest
 from cesar_watch.core.errors import AttemptError, CesarError, RecordingError
 from cesar_watch.speech.audio import open_audio
 from tests.sounds import RATE, Samples, conversation, encode, silence, voice, write_wav
+
+pytestmark = pytest.mark.usefixtures("little_garbage")
 
 SECONDS = 12
 FORMATS = [
@@ -43,18 +43,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, sound: Samples) -> Path
     return folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _little_garbage() -> Iterator[None]:
-    """Closing a recording collects garbage; let it not go through all that pytest has loaded every time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 def read(path: Path, start_sample: int = 0, *, max_duration_s: float = 3600.0) -> Samples:
     with open_audio(path, max_duration_s=max_duration_s) as audio:
-        return np.concatenate([np.zeros(0, np.float32), *audio.blocks(start_sample)])
+        return np.concatenate([np.zeros(0, np.float32), *(block[0] for block in audio.blocks(start_sample))])
 
 
 @functools.cache
@@ -150,7 +141,7 @@ def test_audio_with_damaged_packets_skips_and_counts_them(tmp_path: Path, record
     content[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
     path.write_bytes(content)
     with open_audio(path, max_duration_s=3600) as audio:
-        samples = sum(len(block) for block in audio.blocks())
+        samples = sum(block.shape[1] for block in audio.blocks())
         assert samples > 0.5 * len(sound)
         assert samples / RATE == audio.decoded_s
         assert audio.skipped_packets > 0
@@ -193,8 +184,8 @@ def test_audio_longer_than_allowed_is_refused_by_count(tmp_path: Path) -> None:
     assert len(read(path, max_duration_s=11)) == 11 * RATE
 
 
-def test_audio_at_one_sample_a_second_is_no_recording(tmp_path: Path) -> None:
-    assert refusal(write_wav(tmp_path / "bomb.wav", silence(0.3), rate=1)).reason == "not_media"
+def test_audio_at_one_sample_a_second_is_refused(tmp_path: Path) -> None:
+    assert refusal(write_wav(tmp_path / "bomb.wav", silence(0.3), rate=1)).reason == "unsupported_rate"
 
 
 def test_audio_of_a_video_without_sound_is_refused(tmp_path: Path) -> None:
@@ -233,19 +224,3 @@ def test_audio_left_early_or_refused_leaves_no_file_open(tmp_path: Path) -> None
     with open_audio(path, max_duration_s=3600) as audio:
         next(audio.blocks())
     assert set(os.listdir("/proc/self/fd")) == before
-
-
-def test_audio_with_random_damage_is_read_or_refused_but_never_breaks(tmp_path: Path, recordings: Path) -> None:
-    random = np.random.default_rng(0)
-    path = tmp_path / "damaged"
-    for name in [*(name for name, _, _ in FORMATS), "a.ts"]:
-        content = (recordings / name).read_bytes()
-        for damaged_bytes in (1, 10, 100):
-            damaged = np.frombuffer(content, np.uint8).copy()
-            damaged[random.integers(0, len(damaged), damaged_bytes)] = random.integers(0, 256, damaged_bytes)
-            damaged[random.integers(0, min(2000, len(damaged)), 5)] = random.integers(0, 256, 5)
-            path.write_bytes(damaged.tobytes())
-            try:
-                read(path, max_duration_s=100)
-            except RecordingError as error:
-                assert error.reason in {"not_media", "no_audio", "nothing_decoded", "too_long"}

@@ -43,7 +43,7 @@ def lost_s(path: Path, content: bytes) -> float:
     """The seconds that decoding finds to be missing."""
     path.write_bytes(content)
     with open_audio(path, max_duration_s=3600) as audio:
-        assert sum(len(block) for block in audio.blocks())
+        assert sum(block.size for block in audio.blocks())
         return missing_s(audio.decoded_s, audio.declared_s)
 
 
