@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-Format = Literal["txt", "srt", "vtt", "json", "tsv"]
+from cesar_watch.core.template import TemplateFile
+
+Format = Literal["txt", "srt", "vtt", "json", "tsv", "lrc", "md"]
 NoticeEvent = Literal["completed", "failed", "duplicate", "paused", "resumed"]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -22,41 +24,9 @@ READY_MARKER = r"\.[^/\\\x00-\x1f]*[^/\\\x00-\x1f.]"
 """What an ending of ready markers looks like."""
 
 MEDIA_EXTENSIONS = [
-    "3gp",
-    "aac",
-    "ac3",
-    "aif",
-    "aifc",
-    "aiff",
-    "amr",
-    "au",
-    "caf",
-    "dts",
-    "flac",
-    "flv",
-    "m4a",
-    "m4b",
-    "m4v",
-    "mka",
-    "mkv",
-    "mov",
-    "mp2",
-    "mp3",
-    "mp4",
-    "mpeg",
-    "mpg",
-    "mts",
-    "oga",
-    "ogg",
-    "ogv",
-    "opus",
-    "spx",
-    "ts",
-    "wav",
-    "weba",
-    "webm",
-    "wma",
-    "wmv",
+    *("3gp", "aac", "ac3", "aif", "aifc", "aiff", "amr", "au", "caf", "dts", "flac", "flv"),
+    *("m4a", "m4b", "m4v", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpeg", "mpg", "mts"),
+    *("oga", "ogg", "ogv", "opus", "spx", "ts", "wav", "weba", "webm", "wma", "wmv"),
 ]
 
 
@@ -216,9 +186,30 @@ class OutputSettings(Section):
     """What appears in the outbox."""
 
     formats: list[Format] = Field(
-        ["txt", "srt", "vtt", "json", "tsv"], min_length=1, description="Transcript formats to write."
+        ["txt", "srt", "vtt", "json", "tsv"],
+        min_length=1,
+        description="Transcript formats to write: txt, srt, vtt, json, tsv, lrc, md (docs/formats.md).",
+    )
+    highlight_words: bool = Field(
+        False, description="Mark each word in srt and vtt while it is spoken; srt gets an entry for each word."
+    )
+    md_template: TemplateFile | None = Field(
+        None, description="A file with the text of md notes and placeholders in it. Left out: the built-in template."
     )
     sidecar_every_s: Seconds = Field(2.0, description="The status sidecar is rewritten at most this often.")
+
+    @field_validator("md_template", mode="before")
+    @classmethod
+    def _left_out(cls, value: object) -> object:
+        return None if value == "" else value
+
+    def shaping(self) -> dict[str, Any]:
+        """Return what shapes outputs, as plain JSON values; a template by its text."""
+        return {
+            "formats": list(self.formats),
+            "highlight_words": self.highlight_words,
+            "md_template": self.md_template.text if self.md_template else "",
+        }
 
 
 class RecordingSettings(EngineSettings, OutputSettings):
@@ -231,6 +222,12 @@ class RecordingSettings(EngineSettings, OutputSettings):
     @classmethod
     def _of_the_service(cls, value: Any) -> Any:
         raise ValueError("is the whole service's: it can only be set in [engine] of config.toml")
+
+    @field_validator("md_template", mode="before")
+    @classmethod
+    def _of_its_owner(cls, value: Any) -> Any:
+        # Who may write into the inbox would get any file that the service may read.
+        raise ValueError("names a file of the service's: it can only be set in [output] of config.toml")
 
     def chosen(self) -> dict[str, Any]:
         """Return what was set, as plain JSON values."""
@@ -315,7 +312,7 @@ class Settings(BaseSettings):
         engine = self.engine.model_dump(mode="json", exclude=MACHINE_KEYS)
         return {
             "engine": engine,
-            "output": {"formats": list(self.output.formats)},
+            "output": self.output.shaping(),
             "on_duplicate": self.spool.on_duplicate,
             "claim": self.spool.claim,
         }

@@ -20,6 +20,7 @@ from pydantic import (
 
 from cesar_watch.core.config import READY_MARKER, Format
 from cesar_watch.core.spool import ROOMS
+from cesar_watch.core.template import check_template
 from cesar_watch.delivery.names import SIDECAR_ENDING
 from cesar_watch.delivery.sidecar import read_sidecar
 
@@ -75,6 +76,8 @@ class _Engine(_Fields):
 
 class _Output(_Fields):
     formats: list[Format]
+    highlight_words: bool = False
+    md_template: Annotated[str, AfterValidator(check_template)] = ""
 
 
 class _Layer(BaseModel):

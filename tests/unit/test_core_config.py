@@ -104,6 +104,17 @@ def test_job_options_hold_what_shapes_the_outputs_and_nothing_of_the_machine() -
     assert json.loads(json.dumps(options)) == options
 
 
+def test_job_options_hold_the_text_of_the_template_and_not_its_path(tmp_path: Path) -> None:
+    (tmp_path / "note.md").write_text("# {title}")
+    output = OutputSettings.model_validate({"md_template": tmp_path / "note.md", "formats": ["md"]})
+
+    assert Settings(output=output).job_options()["output"] == {
+        "formats": ["md"],
+        "highlight_words": False,
+        "md_template": "# {title}",
+    }
+
+
 def test_inbox_elsewhere_is_only_for_copied_claims(tmp_path: Path) -> None:
     root, library = tmp_path / "spool", tmp_path / "library"
     with pytest.raises(ValidationError, match='claim = "copy"'):
