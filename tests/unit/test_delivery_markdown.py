@@ -62,7 +62,7 @@ def test_note_has_front_matter_that_yaml_reads_as_it_is_meant() -> None:
         "title": 'Kari: "hei" #1',
         "date": date(2026, 3, 1),
         "source": 'Kari: "hei" #1.mp3',
-        "duration": "00:00:59",
+        "duration": "00:01:00",
         "language": "no",
         "model": "demo",
         "tags": ["transcript"],

@@ -9,7 +9,7 @@ from cesar_watch.core.transcript import Transcript
 from cesar_watch.delivery.formats.about import About
 from cesar_watch.delivery.formats.cues import cues
 from cesar_watch.delivery.formats.pieces import text_of
-from cesar_watch.delivery.formats.plain import label_of, milliseconds
+from cesar_watch.delivery.formats.plain import label_of
 
 CLEAR_MS = 2000
 """Before such a silence an empty line takes the last words away: players keep them until the next line."""
@@ -18,7 +18,7 @@ CLEAR_MS = 2000
 def lrc(transcript: Transcript, about: About) -> str:
     """Return the transcript as lyrics; minutes go on beyond 99 in longer recordings."""
     title = about.title.translate({ord("["): "(", ord("]"): ")"})
-    length_s = milliseconds(transcript.duration_s) // 1000
+    length_s = round(transcript.duration_s)
     head = [f"[ti:{title}]", f"[length:{length_s // 60:02}:{length_s % 60:02}]", "[re:cesar-watch]"]
     return "".join(f"{line}\n" for line in (*head, *_lines(transcript)))
 

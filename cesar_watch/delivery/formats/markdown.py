@@ -46,7 +46,7 @@ def placeholders(transcript: Transcript, about: About) -> dict[str, str]:
         "name": about.name,
         "date": about.recorded_at.date().isoformat(),
         "time": about.recorded_at.strftime("%H:%M"),
-        "duration": _clock(transcript.duration_s),
+        "duration": _clock(round(transcript.duration_s)),
         "duration_s": str(round(transcript.duration_s)),
         "language": transcript.language or "",
         "model": about.model,
