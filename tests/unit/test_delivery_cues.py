@@ -55,9 +55,9 @@ def test_cues_of_a_long_sentence_are_cut_behind_a_comma() -> None:
 
 
 def test_cues_without_punctuation_are_cut_at_a_breath() -> None:
-    text = "we went on along the river until it was dark | and in the morning nobody knew where we had been"
+    text = "we went on until it was dark | and when the morning came not one of us could say where we had been"
 
-    assert lines_of(said(text, pause_s=0.5))[1] == ["and in the morning nobody", "knew where we had been"]
+    assert lines_of(said(text, pause_s=0.5))[0] == ["we went on until it was dark"]
 
 
 def test_cues_are_apart_where_nobody_speaks_for_a_while() -> None:
@@ -79,6 +79,10 @@ def test_cues_of_slow_speech_are_cut_before_seven_seconds() -> None:
 
 def test_cue_that_would_be_gone_at_once_is_joined_with_what_follows() -> None:
     assert lines_of(said("Yes.", 0, 0.3), said("We are there.", 0.4)) == [["Yes. We are there."]]
+
+
+def test_cue_that_is_joined_with_another_segment_has_a_space_between() -> None:
+    assert lines_of(make_segment(0, 0.3, "Yes."), make_segment(0.4, 2, "We are there.")) == [["Yes. We are there."]]
 
 
 def test_cue_is_not_joined_with_what_another_says() -> None:
@@ -109,6 +113,13 @@ def test_lines_break_behind_punctuation_if_that_is_near_the_middle() -> None:
     assert lines_of(said("As soon as I can, I will call you from the airport", word_s=0.3)) == [
         ["As soon as I can,", "I will call you from the airport"]
     ]
+
+
+def test_line_breaks_inside_a_word_only_if_nothing_else_will_do() -> None:
+    word = "Donaudampfschifffahrtsgesellschaft"
+
+    assert lines_of(said(f"The {word} was far away", word_s=0.3)) == [[f"The {word}", "was far away"]]
+    assert len(lines_of(make_segment(0, 6, word * 2))[0]) == 2
 
 
 def test_lines_of_a_full_width_script_hold_half_as_many_characters() -> None:
@@ -150,6 +161,10 @@ def test_lines_of_words_with_or_without_spaces_read_as_the_segment_does(text: st
 
 
 # --- when ---------------------------------------------------------------------------------------
+
+
+def test_cues_of_segments_out_of_order_are_in_the_order_of_time() -> None:
+    assert lines_of(said("And then?", 5), said("Yes.", 1)) == [["Yes."], ["And then?"]]
 
 
 def test_cues_are_timed_by_their_words() -> None:

@@ -130,12 +130,12 @@ def _best_cut(pieces: Sequence[Piece], left: float = math.inf, right: float = ma
 
 
 def _harm(pieces: Sequence[Piece], at: int) -> float:
-    """Return how much a reader minds a break there; 1 is as bad as one word on one side and all else on the other."""
+    """Return how much a reader minds a break there; 1 is as bad as one word on one side and all others on the other."""
     if _SENTENCE_END.search(pieces[at - 1].text) or _silence_ms(pieces, at) >= BREATH_MS:
         return 0.0
     if _CLAUSE_END.search(pieces[at - 1].text):
         return 0.1
-    return 0.5 if pieces[at].begins_word else 1.0
+    return 0.5 if pieces[at].begins_word else 2.0
 
 
 def _silence_ms(pieces: Sequence[Piece], at: int) -> int:
