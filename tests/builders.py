@@ -12,6 +12,7 @@ from cesar_watch.core.job import FileIdentity, Job, State
 from cesar_watch.core.ledger import Ledger
 from cesar_watch.core.spool import ROOMS, Spool
 from cesar_watch.core.transcript import Segment, Transcript, Window, Word
+from cesar_watch.delivery.formats.about import About
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -50,7 +51,15 @@ def make_job(**changes: Any) -> Job:
     return Job(**(fields | changes))
 
 
-def make_segment(start_s: float, end_s: float, text: str, words: tuple[Word, ...] = ()) -> Segment:
+def make_about(**changes: Any) -> About:
+    """Return the facts of the recording `talk.mp3`."""
+    fields = {"job_id": "0123456789abcdef", "name": "talk.mp3", "recorded_at": NOW, "model": "demo"}
+    return About(**(fields | changes))
+
+
+def make_segment(
+    start_s: float, end_s: float, text: str, words: tuple[Word, ...] = (), *, speaker: str | None = None
+) -> Segment:
     """Return a stretch of speech with unremarkable quality figures."""
     return Segment(
         start_s=start_s,
@@ -60,6 +69,7 @@ def make_segment(start_s: float, end_s: float, text: str, words: tuple[Word, ...
         no_speech_prob=0.01,
         compression_ratio=1.5,
         words=words,
+        speaker=speaker,
     )
 
 

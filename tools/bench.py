@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 import cesar_watch
-from cesar_watch.core.config import EngineSettings, Settings
+from cesar_watch.core.config import Settings
 from cesar_watch.core.durable import move, sync_file
 from cesar_watch.core.errors import AlreadyRunning
 from cesar_watch.core.humanize import duration, size
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.spool import create_spool
 from cesar_watch.service.house import open_house
 from cesar_watch.service.intake import Intake

@@ -30,6 +30,7 @@ ConfigOption = Annotated[
         "folder, ~/.config/cesar-watch/config.toml, /etc/cesar-watch/config.toml.",
     ),
 ]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a beginning of it that is unique.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: --set engine.model=small")
 ]

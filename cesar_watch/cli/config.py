@@ -8,8 +8,9 @@ import typer
 
 from cesar_watch.cli.common import ConfigOption, JsonOption, SetOption, out, settings_and_path, settings_for
 from cesar_watch.cli.tables import facts_table
-from cesar_watch.core.config import EngineSettings, ProfileSettings, Settings
+from cesar_watch.core.config import Settings
 from cesar_watch.core.config_file import example_toml, render_toml
+from cesar_watch.core.recording_settings import EngineSettings, ProfileSettings
 from cesar_watch.core.spool import read_marker
 from cesar_watch.delivery.send import check_channel
 from cesar_watch.intake.ignored import IGNORED

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_for, tell_snapshot, wait_until
+from cesar_watch.cli.common import ConfigOption, IdArgument, JsonOption, out, settings_for, tell_snapshot, wait_until
 from cesar_watch.cli.tables import facts_table, job_facts, jobs_table, plain, utc_now
 from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import AlreadyRunning, CesarError, UsageError
@@ -33,7 +33,6 @@ _STATUS = {
     "cancelled": [State.CANCELLED],
     "duplicate": [State.DUPLICATE],
 }
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a beginning of it that is unique.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "demo": ("demo",),
     "status": ("status",),
     "jobs": ("jobs", "show", "cancel", "retry", "delete"),
+    "export": ("export",),
     "why": ("why",),
     "adopt": ("adopt",),
     "verify": ("verify",),

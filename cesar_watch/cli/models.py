@@ -12,10 +12,10 @@ from rich.table import Table
 
 from cesar_watch.cli.common import ConfigOption, JsonOption, out
 from cesar_watch.cli.tables import plain
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.config_file import find_config, load_settings
 from cesar_watch.core.errors import ModelError, UsageError
 from cesar_watch.core.humanize import size
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.catalogue import Listed, list_models
 from cesar_watch.speech.memory import Use
 from cesar_watch.speech.models import fetch_model, find_model

@@ -144,9 +144,10 @@ def example_toml() -> str:
 
 
 _PROFILE_EXAMPLE = [
-    "# Other settings for some recordings; any number of tables, later ones win. Any key of [engine] and [output] but",
-    "# download, isolation, nice, io_idle, memory_limit_bytes and idle_unload_s, without its table. The files",
-    "# .cesar.toml in an inbox folder and <recording>.toml beside a recording take the same keys, and win over these.",
+    "# Other settings for some recordings; any number of tables, later ones win. Without its table, any key of [engine]",
+    "# and [output] but download, isolation, workers, nice, io_idle, memory_limit_bytes, idle_unload_s, md_template; and",
+    "# priority. The files .cesar.toml in an inbox folder and <recording>.toml beside a recording take the same keys,",
+    "# and win over these.",
     "# [[profile]]",
     "# The recordings it is for: a glob on the path in the inbox.",
     '# match = "interviews/*"',
@@ -221,12 +222,18 @@ def _anchor_paths(data: dict[str, Any], folder: Path) -> None:
     if isinstance(spool, dict):
         spool.setdefault("root", ".")
         for key in _FOLDERS:
-            if isinstance(spool.get(key), str) and spool[key]:
-                spool[key] = os.path.normpath(folder / os.path.expanduser(spool[key]))
+            _anchor(spool, key, folder)
+    if isinstance(data.get("output"), dict):
+        _anchor(data["output"], "md_template", folder)
     profiles = data.get("profile")
     for table in [data.get("engine"), *(profiles if isinstance(profiles, list) else [])]:
         if isinstance(table, dict) and isinstance(table.get("model"), str) and table["model"].startswith((".", "~")):
-            table["model"] = os.path.normpath(folder / os.path.expanduser(table["model"]))
+            _anchor(table, "model", folder)
+
+
+def _anchor(table: dict[str, Any], key: str, folder: Path) -> None:
+    if isinstance(table.get(key), str) and table[key]:
+        table[key] = os.path.normpath(folder / os.path.expanduser(table[key]))
 
 
 def _explain(fault: ValidationError, path: Path | None) -> str:

@@ -15,6 +15,7 @@ from cesar_watch.core.job import Job
 from cesar_watch.core.spool import Spool
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.delivery.formats import render
+from cesar_watch.delivery.formats.about import About, Style
 from cesar_watch.delivery.names import output_name
 
 
@@ -29,10 +30,9 @@ def publish(spool: Spool, job: Job, transcript: Transcript) -> dict[str, str]:
             call itself, nothing was written.
         OSError: Disk full, read-only, share gone. Outputs written before it stay, each whole.
     """
-    folder = spool.output_dir(job)
-    contents = {
-        folder / output_name(job.base, fmt): render(transcript, fmt) for fmt in job.options["output"]["formats"]
-    }
+    folder, output = spool.output_dir(job), job.options["output"]
+    about, style = About.of(job), Style.of(output)
+    contents = {folder / output_name(job.base, fmt): render(transcript, fmt, about, style) for fmt in output["formats"]}
     for target, content in contents.items():
         if _holds_other(target, content):
             raise NameTaken(f"{target} exists already and is not ours; move it away.")

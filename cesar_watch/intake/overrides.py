@@ -17,10 +17,11 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from cesar_watch.core.companions import FOLDER_SETTINGS, settings_path
-from cesar_watch.core.config import EngineSettings, RecordingSettings, Settings
+from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import AttemptError, BadOverride, folder_fault
 from cesar_watch.core.globs import matches
 from cesar_watch.core.job import Failure
+from cesar_watch.core.recording_settings import EngineSettings, RecordingSettings
 from cesar_watch.intake.toml_place import place_of, syntax_fault
 
 LARGEST_BYTES = 65_536

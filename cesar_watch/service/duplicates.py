@@ -11,9 +11,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cesar_watch.core.config import MACHINE_KEYS
 from cesar_watch.core.job import Job, State
+from cesar_watch.core.recording_settings import MACHINE_KEYS
 from cesar_watch.core.spool import Spool
+from cesar_watch.delivery.formats.about import Style
 from cesar_watch.service.house import House
 
 
@@ -60,10 +61,11 @@ def _has_same_settings(one: Job, other: Job) -> bool:
     return _shaping(one) == _shaping(other)
 
 
-def _shaping(job: Job) -> tuple[dict[str, Any], Any]:
+def _shaping(job: Job) -> tuple[dict[str, Any], Any, Style]:
     """Return what of a job's options shapes its outputs; an override may have put more among them."""
     engine, output = job.options.get("engine", {}), job.options.get("output", {})
-    return {key: value for key, value in engine.items() if key not in MACHINE_KEYS}, output.get("formats")
+    shaping = {key: value for key, value in engine.items() if key not in MACHINE_KEYS}
+    return shaping, output.get("formats"), Style.of(output)
 
 
 def _is_whole(spool: Spool, twin: Job) -> bool:

@@ -3,8 +3,8 @@
 Every ending is the same six steps, each durable before the next, each repeatable after a crash:
 
 1. where the recording will rest is committed to the ledger (`moving_to`), with the verdict;
-2. outputs appear in the outbox (completed), or the reason file beside the resting place (failed); a duplicate
-   needs none of its own;
+2. outputs appear in the outbox and the transcript is kept (completed), or the reason file appears beside the resting
+   place (failed); a duplicate needs none of its own;
 3. the sidecar gets its final state: for clients it is the commit marker;
 4. the recording moves to its resting place, never replacing anything, and its settings file follows; a copy whose
    source is still in the inbox, which is then the resting place, is removed (`service/sources.py`);
@@ -32,6 +32,7 @@ from cesar_watch.core.job import NO_DUPLICATE, TERMINAL, Event, Failure, Job, St
 from cesar_watch.core.notice import Notice
 from cesar_watch.core.spool import Spool
 from cesar_watch.core.transcript import Transcript
+from cesar_watch.delivery import kept
 from cesar_watch.delivery.notices import notices_for
 from cesar_watch.delivery.publish import publish
 from cesar_watch.delivery.reason_file import reason_path, remove_reason, write_reason
@@ -50,9 +51,11 @@ def complete(house: House, job: Job, transcript: Transcript) -> Job:
     """Publish a transcribed job, archive its recording, commit, and queue its notices.
 
     Raises:
-        OSError, SpoolError: A room can't be written. Repeating the call after any crash or error goes on.
+        OSError, SpoolError: A room or the state directory can't be written. Repeating the call after any crash or error
+            goes on.
     """
     job = _publish(house, job, transcript)
+    kept.keep(house.settings.state_dir, job, transcript)
     job = house.ledger.update(job, house.clock.now(), message=_summary(job, transcript))
     done = _rest(house, job, "archive", Event.PUBLISHED, text=transcript.text)
     log.info("%s: %s", done.display_name, done.message)
@@ -185,6 +188,7 @@ def delete(house: House, job: Job, *, recording: bool) -> None:
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir():
         sync_dir(folder)
+    kept.forget(house.settings.state_dir, job.job_id)
     if recording and not is_source(job.source):  # what lies in the inbox of somebody else's stays
         source = house.spool.absolute(job.source)
         if job.state is not State.DUPLICATE:

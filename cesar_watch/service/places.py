@@ -11,9 +11,9 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import CesarError
 from cesar_watch.core.job import Job
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.engines import make_engine
 from cesar_watch.speech.measured import Figure
 from cesar_watch.speech.models import require_model

@@ -15,9 +15,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from cesar_watch.core.config import EngineSettings, Settings
+from cesar_watch.core.config import Settings
 from cesar_watch.core.errors import CesarError, Unfinished, folder_fault
 from cesar_watch.core.job import State
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.delivery.notices import service_notices
 from cesar_watch.delivery.send import send
 from cesar_watch.service import recovery

@@ -18,8 +18,10 @@ from pydantic import (
     model_validator,
 )
 
-from cesar_watch.core.config import READY_MARKER, Format
+from cesar_watch.core.config import READY_MARKER
+from cesar_watch.core.recording_settings import Format
 from cesar_watch.core.spool import ROOMS
+from cesar_watch.core.template import check_template
 from cesar_watch.delivery.names import SIDECAR_ENDING
 from cesar_watch.delivery.sidecar import read_sidecar
 
@@ -75,6 +77,8 @@ class _Engine(_Fields):
 
 class _Output(_Fields):
     formats: list[Format]
+    highlight_words: bool = False
+    md_template: Annotated[str, AfterValidator(check_template)] = ""
 
 
 class _Layer(BaseModel):

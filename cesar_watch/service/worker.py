@@ -8,9 +8,9 @@ import secrets
 from collections.abc import Callable
 from functools import partial
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import BadOverride, LeaseLost, ModelError, UsageError
 from cesar_watch.core.job import Failure, Job, State
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.service import endings, recovery, retrying
 from cesar_watch.service.attempt import Attempt, Stop
 from cesar_watch.service.house import House

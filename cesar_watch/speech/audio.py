@@ -12,8 +12,8 @@ from typing import Self
 
 from av.audio.frame import AudioFrame
 
-from cesar_watch.core.config import Channels
 from cesar_watch.core.errors import RecordingError
+from cesar_watch.core.recording_settings import Channels
 from cesar_watch.speech.channels import MOST_MIXED, MOST_SPLIT, Converter, Samples
 from cesar_watch.speech.ogg import links
 from cesar_watch.speech.protocol import SAMPLE_RATE

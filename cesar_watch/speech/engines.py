@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import ModelError
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.calls import Calls, converse, drop
 from cesar_watch.speech.engine_process import EngineProcess
 from cesar_watch.speech.measured import Figure

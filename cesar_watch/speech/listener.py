@@ -12,7 +12,7 @@ from typing import Any
 from faster_whisper import BatchedInferencePipeline
 from faster_whisper.transcribe import Segment as RawSegment
 
-from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Segment, Stretch
 from cesar_watch.speech.clips import Clips
 from cesar_watch.speech.protocol import SAMPLE_RATE

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.durable import write_replace
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Value
 
 NAME = "measured.json"

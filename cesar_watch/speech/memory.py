@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from cesar_watch.core.config import ComputeType, EngineSettings
 from cesar_watch.core.humanize import size
+from cesar_watch.core.recording_settings import ComputeType, EngineSettings
 
 MB = 1_000_000
 

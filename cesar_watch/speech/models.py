@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import ModelError
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech import hub
 
 DEMO_DIR = Path(__file__).resolve().parent.parent / "assets" / "demo" / "model"

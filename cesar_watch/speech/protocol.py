@@ -17,8 +17,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError, RecordingError
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Value, Window
 
 SAMPLE_RATE = 16_000

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from faster_whisper.audio import pad_or_trim
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import CesarError, Kind, RecordingError
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Segment, Stretch, Window
 from cesar_watch.speech.clips import Clips
 from cesar_watch.speech.languages import Spoken, decide, samples_of

@@ -42,5 +42,5 @@ NOTICE_STATES = frozenset({"pending", "sent", "dead"})
 JOB_EVENTS = frozenset({COMPLETED, "failed", DUPLICATE})
 """Notices of these events are about a job."""
 
-MAY_BE_EMPTY = frozenset({"txt", "srt"})
-"""Formats that are an empty file when nobody speaks."""
+MAY_BE_EMPTY = frozenset({"txt", "srt", "md"})
+"""Formats that may be an empty file when nobody speaks; md by a template without a word of its own."""

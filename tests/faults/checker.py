@@ -7,6 +7,7 @@ list of its violations. Stage A holds at any instant, also right after a crash; 
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -212,6 +214,7 @@ class Look:
                     self.say(f"{self.shown(path)} says completed but lists no outputs")
                 for name in fields["outputs"]:
                     self._check_output(path.parent / name, fields)
+                self._check_kept(fields)
             if fields["status"] == "duplicate":
                 self._check_pointers(path, fields)
 
@@ -246,6 +249,27 @@ class Look:
             text = " ".join(path.read_text().split())
             if text != texts.get(fields["source"]["sha256"]):
                 self.say(f"{self.shown(path)} is not the transcript of its recording: {text!r}")
+
+    def _check_kept(self, fields: dict[str, Any]) -> None:
+        """See that the transcript of a completed job is kept, whole, in the state directory of who completed it."""
+        job_id = fields["job_id"]
+        kept = [path for path in self._kept() if path.name == f"{job_id}.json.gz"]
+        if len(kept) != 1:
+            self.say(f"job {job_id} is completed, and its transcript is kept {len(kept)} times")
+            return
+        try:
+            windows = json.loads(gzip.decompress(kept[0].read_bytes()))["transcript"]["windows"]
+        except (OSError, EOFError, zlib.error, ValueError) as fault:
+            self.say(f"the kept transcript of job {job_id} is damaged: {fault}")
+            return
+        texts = {one["sha256"]: one["text"] for one in self.expected["recordings"]}
+        text = " ".join(segment["text"] for window in windows for segment in window["segments"])
+        if text.split() != texts[fields["source"]["sha256"]].split():
+            self.say(f"the kept transcript of job {job_id} is not that of its recording: {text!r}")
+
+    def _kept(self) -> list[Path]:
+        state_dirs = {self.state_dir, *self.root.parent.glob("state-*")}
+        return [path for folder in state_dirs for path in folder.glob("transcripts/*")]
 
     def _check_row(self, row: dict[str, Any]) -> None:
         if row["state"] == "claiming":
@@ -382,6 +406,10 @@ class Look:
                 self.say(f"the temporary file {self.shown(path)} was left")
         for folder in (self.root / "processing").glob("*/*"):
             self.say(f"{self.shown(folder)} was left in processing/")
+        completed = {fields["job_id"] for fields in self.sidecars.values() if fields["status"] == "completed"}
+        for path in self._kept():
+            if path.name.removesuffix(".json.gz") not in completed:
+                self.say(f"the kept transcript {path.name} is of no completed job")
 
     def _check_no_strange_rows(self) -> None:
         names = {one["name"] for one in self.expected["recordings"]}

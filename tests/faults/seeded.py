@@ -24,7 +24,7 @@ from cesar_watch.core import durable, errors, ledger, notice_queue
 from cesar_watch.core.errors import NameTaken, RecordingError
 from cesar_watch.core.job import Event, FileIdentity, Job, State, advance
 from cesar_watch.core.tables import JobRow
-from cesar_watch.delivery import names, publish, reason_file, sidecar
+from cesar_watch.delivery import kept, names, publish, reason_file, sidecar
 from cesar_watch.intake import claim, copying
 from cesar_watch.service import attempt, courier, duplicates, endings, recovery, retrying, sources
 
@@ -313,6 +313,18 @@ def _final_sidecar_before_the_outputs() -> None:
     swap(real, wrong)
 
 
+def _transcript_kept_after_the_end() -> None:
+    real_keep, real = kept.keep, endings.complete
+
+    def complete(house: Any, job: Job, transcript: Any) -> Job:
+        done = real(house, job, transcript)
+        real_keep(house.settings.state_dir, done, transcript)
+        return done
+
+    put(kept, "keep", lambda *_: None)
+    swap(real, complete)
+
+
 def _reason_after_the_commit() -> None:
     real_write, real_rest = reason_file.write_reason, endings._rest
 
@@ -478,6 +490,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug("archived without an intent in the ledger", _archived_without_intent, KILL),
     Bug("final sidecar before the outputs", _final_sidecar_before_the_outputs, KILL),
+    Bug("transcript kept after the end", _transcript_kept_after_the_end, KILL),
     Bug("reason file after the commit", _reason_after_the_commit, KILL, ("failing",)),
     Bug("a half link-and-unlink never finished", _link_not_finished_by_recovery, KILL, ("link-only-mount",)),
     Bug("notice outside the transaction", _notice_outside_the_transaction, KILL),

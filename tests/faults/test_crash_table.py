@@ -21,6 +21,7 @@ from cesar_watch.core.durable import rename_noreplace
 from cesar_watch.core.errors import AttemptError, RecordingError
 from cesar_watch.core.job import Event, Failure, Job, Request, State
 from cesar_watch.core.spool import Spool
+from cesar_watch.delivery.kept import read_kept
 from cesar_watch.delivery.publish import publish
 from cesar_watch.service import endings
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
@@ -320,6 +321,19 @@ def test_death_after_some_outputs_publishes_again_and_equal_content_counts_as_do
     engine = FakeEngine()
     _finish(tmp_path, engine)
     assert engine.requests == []
+
+
+def test_death_after_the_outputs_and_before_the_transcript_is_kept_keeps_it(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        job, checkpoint = _transcribed(rig, tmp_path)
+        assert checkpoint.transcript is not None
+        publish(rig.house.spool, job, checkpoint.transcript)
+    engine = FakeEngine()
+    _finish(tmp_path, engine)
+    assert engine.requests == []
+    kept = read_kept(tmp_path / ".state", job.job_id)
+    assert kept is not None
+    assert kept.transcript == checkpoint.transcript
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

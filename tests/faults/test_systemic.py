@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from cesar_watch.core.config import EngineSettings, NotifySettings
+from cesar_watch.core.config import NotifySettings
 from cesar_watch.core.errors import AttemptError, RecordingError
 from cesar_watch.core.job import Request, State
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.service.actor_thread import ActorThread
 from cesar_watch.service.clerk import Clerk
 from cesar_watch.service.courier import Courier

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import pytest
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.job import State
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.engine_process import EngineProcess
 from cesar_watch.speech.models import require_model
 from cesar_watch.speech.protocol import Setup

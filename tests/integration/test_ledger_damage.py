@@ -264,16 +264,20 @@ def test_row_that_makes_no_sense_is_told_as_damage_and_crashes_nobody(lived: Pat
     assert caught.value.reason == "ledger_damaged"
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("name", ["not_a_database", "meta_table_missing"])
 def test_visitor_tells_of_damage_and_leaves_everything_as_it_is(lived: Path, name: str) -> None:
     DAMAGES[name](ledger_of(lived))
-    before = {path: path.read_bytes() for path in ledger_of(lived).parent.iterdir()}
+    before = contents(ledger_of(lived).parent)
 
     for asking in (True, False):
         with pytest.raises(LedgerError) as caught, visit_house(settings_for(lived), asking=asking):
             pass
         assert caught.value.reason == "ledger_damaged"
-    assert {path: path.read_bytes() for path in ledger_of(lived).parent.iterdir()} == before
+    assert contents(ledger_of(lived).parent) == before
 
 
 # --- somebody else's --------------------------------------------------------------------------
@@ -335,13 +339,13 @@ def test_files_of_another_program_that_died_are_not_opened_at_all(lived: Path) -
         plain.commit()
         for ending in ("", "-wal", "-shm"):
             shutil.copy(f"{elsewhere}{ending}", f"{path}{ending}")
-    before = {entry: entry.read_bytes() for entry in path.parent.iterdir()}
+    before = contents(path.parent)
 
     with pytest.raises(LedgerError), open_house(settings_for(lived)):
         pass
     with pytest.raises(LedgerError), visit_house(settings_for(lived), asking=True):
         pass
-    after = {entry: entry.read_bytes() for entry in path.parent.iterdir()}
+    after = contents(path.parent)
     assert {entry: after.get(entry) for entry in before} == before
 
 

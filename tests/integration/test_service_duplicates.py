@@ -143,13 +143,33 @@ def test_other_content_under_the_same_name_is_new(tmp_path: Path) -> None:
         assert [job.state for job in rig.house.ledger.jobs()] == [State.COMPLETED] * 2
 
 
-@pytest.mark.parametrize("changed", [{"engine": {"language": "cs"}}, {"output": {"formats": ["srt"]}}])
+@pytest.mark.parametrize(
+    "changed", [{"engine": {"language": "cs"}}, {"output": {"formats": ["srt"]}}, {"output": {"highlight_words": True}}]
+)
 def test_same_content_with_other_settings_is_transcribed(tmp_path: Path, changed: dict[str, Any]) -> None:
     with open_rig(tmp_path, FakeEngine()) as rig:
         _transcribe(rig, "talk.mp3")
     with open_rig(tmp_path, FakeEngine(), **changed) as rig:
         _transcribe(rig, "copy.mp3")
         assert _states(rig) == {"talk.mp3": State.COMPLETED, "copy.mp3": State.COMPLETED}
+
+
+def test_same_content_with_another_template_is_transcribed(tmp_path: Path) -> None:
+    (tmp_path / "note.md").write_text("{text}")
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _transcribe(rig, "talk.mp3")
+    with open_rig(tmp_path, FakeEngine(), output={"md_template": tmp_path / "note.md"}) as rig:
+        _transcribe(rig, "copy.mp3")
+        assert _states(rig) == {"talk.mp3": State.COMPLETED, "copy.mp3": State.COMPLETED}
+
+
+def test_options_that_older_versions_did_not_store_are_the_usual_ones(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        _transcribe(rig, "talk.mp3")
+        older = rig.only_job().options | {"output": {"formats": ["txt", "json"]}}
+        rig.house.ledger.update(rig.only_job(), rig.house.clock.now(), options=older)
+        _transcribe(rig, "copy.mp3")
+        assert _job(rig, "copy.mp3").state is State.DUPLICATE
 
 
 def test_settings_that_files_chose_decide_whether_a_recording_is_new(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.durable import rename_noreplace
 from cesar_watch.core.errors import ModelError, RecordingError
 from cesar_watch.core.job import Job, Request, State
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.spool import Spool
 from cesar_watch.service.places import Places
 from cesar_watch.service.worker import Worker

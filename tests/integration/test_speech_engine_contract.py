@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import Kind
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Window
 from cesar_watch.speech.checkpoint import Checkpoint
 from cesar_watch.speech.engines import make_engine

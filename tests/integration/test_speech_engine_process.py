@@ -16,8 +16,8 @@ from typing import IO
 import numpy as np
 import pytest
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import AttemptError, CesarError, EngineLost, ModelError
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.checkpoint import Checkpoint
 from cesar_watch.speech.engine_process import EngineProcess
 from cesar_watch.speech.models import require_model

@@ -11,7 +11,7 @@ import pytest
 from faster_whisper import decode_audio
 from faster_whisper.transcribe import Segment as RawSegment
 
-from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Stretch
 from cesar_watch.speech.clips import Clips
 from cesar_watch.speech.listener import Listener

@@ -9,8 +9,8 @@ from typing import Any, cast, get_args
 import ctranslate2
 import pytest
 
-from cesar_watch.core.config import ComputeType
 from cesar_watch.core.errors import ModelError
+from cesar_watch.core.recording_settings import ComputeType
 from cesar_watch.speech.loading import load_model
 from cesar_watch.speech.models import DEMO_DIR
 from cesar_watch.speech.protocol import Setup

@@ -9,7 +9,7 @@ from pathlib import Path
 
 PROGRAM = """
 import sys
-from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.errors import ModelError
 from cesar_watch.speech.models import require_model
 for download in sys.argv[1:]:

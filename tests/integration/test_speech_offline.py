@@ -23,7 +23,7 @@ def nobody(event, arguments):
 
 sys.addaudithook(nobody)
 from pathlib import Path
-from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.confine import leave_network
 from cesar_watch.speech.engines import make_engine
 from cesar_watch.speech.models import require_model

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import RecordingError
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Window
 from cesar_watch.speech.languages import Spoken
 from cesar_watch.speech.protocol import Drop, Durable, Event, Failed, Finished, Heard, Started, Transcribe, WindowDone

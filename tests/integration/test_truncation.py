@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import RecordingError
 from cesar_watch.core.job import State
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.intake.probe import Short
 from cesar_watch.speech.audio import open_audio
 from cesar_watch.speech.engines import make_engine

@@ -25,8 +25,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from cesar_watch.core.config import Channels
 from cesar_watch.core.errors import CesarError, Kind
+from cesar_watch.core.recording_settings import Channels
 from cesar_watch.intake.probe import probe
 from cesar_watch.speech.audio import open_audio
 

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 
-from cesar_watch.core.config import Channels
+from cesar_watch.core.recording_settings import Channels
 from tests.soak.damage import damaged
 from tests.soak.nursery import Ending, Nursery, Request, nursery
 from tests.soak.recordings import Recording, content_of, recordings

@@ -10,15 +10,8 @@ import pytest
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from cesar_watch.core.config import (
-    EngineSettings,
-    NotifySettings,
-    OutputSettings,
-    RetrySettings,
-    Section,
-    Settings,
-    SpoolSettings,
-)
+from cesar_watch.core.config import NotifySettings, RetrySettings, Settings, SpoolSettings
+from cesar_watch.core.recording_settings import EngineSettings, OutputSettings, Section
 
 SECTIONS: list[type[Section]] = [SpoolSettings, EngineSettings, OutputSettings, RetrySettings, NotifySettings]
 
@@ -108,6 +101,17 @@ def test_job_options_hold_what_shapes_the_outputs_and_nothing_of_the_machine() -
         & options["engine"].keys()
     )
     assert json.loads(json.dumps(options)) == options
+
+
+def test_job_options_hold_the_text_of_the_template_and_not_its_path(tmp_path: Path) -> None:
+    (tmp_path / "note.md").write_text("# {title}")
+    output = OutputSettings.model_validate({"md_template": tmp_path / "note.md", "formats": ["md"]})
+
+    assert Settings(output=output).job_options()["output"] == {
+        "formats": ["md"],
+        "highlight_words": False,
+        "md_template": "# {title}",
+    }
 
 
 def test_inbox_elsewhere_is_only_for_copied_claims(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
-from cesar_watch.core.config import EngineSettings, NotifySettings, Settings, SpoolSettings
+from cesar_watch.core.config import NotifySettings, Settings, SpoolSettings
 from cesar_watch.core.config_file import (
     example_toml,
     find_config,
@@ -21,6 +21,8 @@ from cesar_watch.core.config_file import (
     render_toml,
 )
 from cesar_watch.core.errors import ConfigError
+from cesar_watch.core.recording_settings import EngineSettings
+from cesar_watch.core.template import Template
 
 COMMITTED_EXAMPLE = Path(__file__).parents[2] / "config.toml.example"
 
@@ -143,6 +145,7 @@ def test_load_reads_every_profile_and_renders_only_what_it_says(tmp_path: Path) 
         ('match = "*"\nbeam = 3', "profile.0.beam: is not a known setting"),
         ('language = "de"', "profile.0.match: field required"),
         ('match = "*"\nisolation = "thread"', "profile.0.isolation: is the whole service's"),
+        ('match = "*"\nmd_template = "/etc/passwd"', "profile.0.md_template: names a file of the service's"),
         ('match = "*"\nbeam_size = 99', "profile.0.beam_size"),
     ],
 )
@@ -183,6 +186,14 @@ def test_load_of_a_file_without_a_root_takes_its_folder(tmp_path: Path) -> None:
     assert load_settings(config(tmp_path, "")).spool.root == tmp_path
 
 
+def test_load_reads_the_template_beside_the_file_and_shows_its_path(tmp_path: Path) -> None:
+    (tmp_path / "note.md").write_text("# {title}")
+    settings = load_settings(config(tmp_path, '[output]\nmd_template = "note.md"\n'))
+
+    assert settings.output.md_template == Template(tmp_path / "note.md", "# {title}")
+    assert load_settings(config(tmp_path, render_toml(settings))).output == settings.output
+
+
 def test_load_expands_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada")
 
@@ -208,6 +219,17 @@ def test_load_tells_all_faults_together_with_their_paths(tmp_path: Path, monkeyp
         assert where in text
     assert "spool.typo: is not a known setting" in text
     assert "engin: is not a known setting" in text
+
+
+@pytest.mark.parametrize(("content", "told"), [(None, "can't be read"), ("{titel}", "{titel}")])
+def test_load_of_a_wrong_template_tells_the_setting_the_file_and_why(
+    tmp_path: Path, content: str | None, told: str
+) -> None:
+    if content is not None:
+        (tmp_path / "note.md").write_text(content)
+
+    with pytest.raises(ConfigError, match=rf"\n  output\.md_template: {tmp_path}/note\.md .*{told}"):
+        load_settings(config(tmp_path, '[output]\nmd_template = "note.md"\n'))
 
 
 @pytest.mark.parametrize("name", ["CESAR_WATCH_ENGINE__MODLE", "CESAR_WATCH_ENGIN__MODEL"])

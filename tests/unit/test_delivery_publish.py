@@ -10,10 +10,12 @@ from pyfakefs.fake_filesystem import FakeFilesystem
 
 from cesar_watch.core.durable import link_noreplace
 from cesar_watch.core.errors import NameTaken
+from cesar_watch.core.recording_settings import Format
 from cesar_watch.core.spool import Spool
 from cesar_watch.delivery.formats import render
+from cesar_watch.delivery.formats.about import About, Style
 from cesar_watch.delivery.publish import publish
-from tests.builders import make_job, make_segment, make_spool, make_transcript
+from tests.builders import make_job, make_segment, make_spool, make_transcript, make_word
 
 JOB = make_job(options={"output": {"formats": ["srt", "txt", "json"]}})
 TRANSCRIPT = make_transcript(make_segment(0, 1, "Hello."))
@@ -24,6 +26,10 @@ def spool(fs: FakeFilesystem) -> Spool:
     return make_spool(Path("/spool"), job=JOB, rename=link_noreplace)
 
 
+def rendered(fmt: Format) -> bytes:
+    return render(TRANSCRIPT, fmt, About.of(JOB), Style())
+
+
 def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -31,14 +37,25 @@ def names_in(folder: Path) -> set[str]:
 def test_publish_writes_every_format_and_names_them_in_order(spool: Spool) -> None:
     assert list(publish(spool, JOB, TRANSCRIPT)) == ["talk.srt", "talk.txt", "talk.json"]
 
-    for fmt in ("srt", "txt", "json"):
-        assert (spool.outbox / f"talk.{fmt}").read_bytes() == render(TRANSCRIPT, fmt)
+    assert (spool.outbox / "talk.srt").read_bytes() == rendered("srt")
+    assert (spool.outbox / "talk.txt").read_bytes() == rendered("txt")
+    assert (spool.outbox / "talk.json").read_bytes() == rendered("json")
 
 
 def test_publish_gives_the_hash_of_each_output_as_it_lies_there(spool: Spool) -> None:
     hashes = publish(spool, JOB, TRANSCRIPT)
 
     assert hashes == {name: hashlib.sha256((spool.outbox / name).read_bytes()).hexdigest() for name in hashes}
+
+
+def test_publish_makes_outputs_look_as_the_job_says(spool: Spool) -> None:
+    words = (make_word(0, 0.5, " Good"), make_word(0.5, 1, " morning."))
+    output = {"formats": ["srt", "md"], "highlight_words": True, "md_template": "{title}: {text}"}
+
+    publish(spool, make_job(options={"output": output}), make_transcript(make_segment(0, 1, "Good morning.", words)))
+
+    assert "<u>Good</u>" in (spool.outbox / "talk.srt").read_text()
+    assert (spool.outbox / "talk.md").read_text() == "talk: Good morning."
 
 
 def test_publish_again_gives_the_same_hashes(spool: Spool) -> None:
@@ -64,7 +81,7 @@ def test_publish_does_not_write_the_commit_marker(spool: Spool) -> None:
 
 
 def test_publish_after_a_crash_between_outputs_completes_them(spool: Spool) -> None:
-    (spool.outbox / "talk.srt").write_bytes(render(TRANSCRIPT, "srt"))
+    (spool.outbox / "talk.srt").write_bytes(rendered("srt"))
 
     assert list(publish(spool, JOB, TRANSCRIPT)) == ["talk.srt", "talk.txt", "talk.json"]
     assert names_in(spool.outbox) == {"talk.srt", "talk.txt", "talk.json"}
@@ -92,7 +109,7 @@ def test_publish_onto_a_taken_name_writes_nothing_at_all(spool: Spool, content: 
 
 def test_publish_onto_a_link_with_equal_content_leaves_it_alone(spool: Spool) -> None:
     elsewhere = spool.root / "elsewhere.txt"
-    elsewhere.write_bytes(render(TRANSCRIPT, "txt"))
+    elsewhere.write_bytes(rendered("txt"))
     (spool.outbox / "talk.txt").symlink_to(elsewhere)
 
     with pytest.raises(NameTaken):

@@ -63,7 +63,7 @@ def test_options_are_those_of_the_nearest_key_by_key(tmp_path: Path) -> None:
     assert resolved.fault is None
     assert (engine["task"], engine["window_s"], engine["hotwords"]) == ("translate", 60.0, None)
     assert (engine["language"], engine["model"], engine["beam_size"]) == ("de", "small", 4)
-    assert resolved.options["output"] == {"formats": ["txt"]}
+    assert resolved.options["output"]["formats"] == ["txt"]
 
 
 def test_options_tell_where_each_came_from(tmp_path: Path) -> None:
@@ -140,6 +140,10 @@ def test_name_that_is_no_text_has_its_settings_all_the_same(tmp_path: Path) -> N
         ('isolation = "thread"\n', "talk.mp3.toml, line 1, column 1: isolation: is the whole service's"),
         ("nice = 0\n", "talk.mp3.toml, line 1, column 1: nice: is the whole service's"),
         ("memory_limit_bytes = 0\n", "talk.mp3.toml, line 1, column 1: memory_limit_bytes: is the whole service's"),
+        (
+            'md_template = "/etc/passwd"\n',
+            "talk.mp3.toml, line 1, column 1: md_template: names a file of the service's",
+        ),
         ('a = 1\nmodel = "./x"\n', "talk.mp3.toml, line 1, column 1: a: is not"),
         ('beam_size = 2\nmodel = "./x"\n', "talk.mp3.toml, line 2, column 1: model: is a relative path"),
         (b'a = 1\nlanguage = "\xe9"\n', "talk.mp3.toml, line 2, column 13: this is not UTF-8"),

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import ModelError
 from cesar_watch.core.job import Job
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.service.places import Places
 from cesar_watch.speech.protocol import Engine
 from tests.builders import make_job

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.memory import (
     MB,
     Use,

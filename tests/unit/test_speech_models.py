@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from cesar_watch.core.config import ComputeType, EngineSettings
 from cesar_watch.core.errors import ModelError
+from cesar_watch.core.recording_settings import ComputeType, EngineSettings
 from cesar_watch.speech.models import DEMO_DIR, SIZES, needs_fetching, require_model
 
 

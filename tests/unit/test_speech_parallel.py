@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cesar_watch.core.config import EngineSettings
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.measured import NAME, Figure, best, read_measured, write_measured
 from cesar_watch.speech.parallel import MOST_WORKERS, plan
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError, RecordingError
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Window
 from cesar_watch.speech.protocol import (
     Drop,

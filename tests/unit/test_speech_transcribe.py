@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cesar_watch.core.config import EngineSettings
 from cesar_watch.core.errors import AttemptError, CesarError, ModelError, RecordingError
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.speech.checkpoint import Checkpoint
 from cesar_watch.speech.protocol import Heard, Loaded
