@@ -144,10 +144,10 @@ def example_toml() -> str:
 
 
 _PROFILE_EXAMPLE = [
-    "# Other settings for some recordings; any number of tables, later ones win. Without its table, any key of [engine]",
-    "# and [output] but download, isolation, workers, nice, io_idle, memory_limit_bytes, idle_unload_s, md_template; and",
-    "# priority. The files .cesar.toml in an inbox folder and <recording>.toml beside a recording take the same keys,",
-    "# and win over these.",
+    "# Other settings for some recordings; any number of tables, later ones win. Without its table, any key of",
+    "# [engine] and [output] but download, isolation, workers, nice, io_idle, memory_limit_bytes, idle_unload_s and",
+    "# md_template; and priority: the higher goes first. The files .cesar.toml in an inbox folder and <recording>.toml",
+    "# beside a recording take the same keys, and win over these.",
     "# [[profile]]",
     "# The recordings it is for: a glob on the path in the inbox.",
     '# match = "interviews/*"',

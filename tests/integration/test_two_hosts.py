@@ -15,8 +15,12 @@ import pytest
 from tests.processes import COMMAND as CESAR_WATCH
 from tests.processes import checkpointed_windows, command, drop, environment, sidecar, until
 
-ORDINARY = re.compile(r" Spool | model demo |: claimed as job |: attempt 1 begins$|: Transcribed |Another name is used")
+ORDINARY = re.compile(
+    r" Spool | model demo |: claimed as job |: attempt 1 begins$|: Transcribed |Another name is used| model runs on "
+)
 """What a log may say in which nothing went wrong."""
+SLOW = {"CESAR_WATCH_ENGINE__WINDOW_S": "20", "CESAR_WATCH_ENGINE__WORKERS": "1", "CESAR_WATCH_ENGINE__BEAM_SIZE": "20"}
+"""So that a recording is still being worked on when the test has looked around."""
 
 
 @pytest.fixture
@@ -92,7 +96,7 @@ def test_two_hosts_divide_an_inbox_and_transcribe_each_recording_once_without_a_
 
 @pytest.mark.timeout(240)
 def test_dead_host_is_taken_over_when_asked_and_not_while_it_lives(spool: Path) -> None:
-    windows = {"CESAR_WATCH_ENGINE__WINDOW_S": "30"}
+    windows = SLOW
     reference = spool.parent / "reference"
     reference.mkdir()
     assert command("init", "spool", cwd=reference).returncode == 0
@@ -128,7 +132,7 @@ def test_dead_host_is_taken_over_when_asked_and_not_while_it_lives(spool: Path) 
 @pytest.mark.timeout(240)
 def test_dead_host_is_taken_over_by_the_command_alone_where_no_service_runs(spool: Path) -> None:
     drop("meeting.m4a", spool / "inbox")
-    with host(spool, "a", CESAR_WATCH_ENGINE__WINDOW_S="30"):
+    with host(spool, "a", **SLOW):
         until(lambda: checkpointed_windows(spool), "the first window")
     left = instance_of(spool, "a")
 
