@@ -90,6 +90,9 @@ class FakeEngine:
             for event in self._events(request, poll, poll_every_s):
                 poll()
                 yield event
+                if isinstance(event, Started | WindowDone) and is_ending():
+                    yield Failed.concluded()
+                    return
         finally:
             self.stalled.clear()
             self._idle_since_s = self._clock()

@@ -25,7 +25,7 @@ from cesar_watch.service.identify import identified, see_unchanged
 from cesar_watch.service.pace import Pace
 from cesar_watch.service.taken_over import is_taken_over
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
-from cesar_watch.speech.protocol import Engine, Loaded
+from cesar_watch.speech.protocol import CONCLUDED, Engine, Loaded
 from cesar_watch.speech.quality import judge
 from cesar_watch.speech.transcribe import Progress, transcribe
 
@@ -40,12 +40,8 @@ class CancelAsked(Exception):
     """A person cancelled the job while it was being worked on."""
 
 
-class HandedBack(Exception):
-    """The attempt is handed back, what it has done is kept: the service is stopping, or another job comes first."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+class TooLateToFinish(Exception):
+    """The service is stopping, and the running windows take too long: what the attempt has done is kept."""
 
 
 @dataclass
@@ -110,11 +106,13 @@ class Attempt:
             return self._worked_on()
         except CancelAsked:
             return endings.cancel(self._house, self._fresh())
-        except HandedBack as why:
-            return retrying.release(self._house, self._fresh(), why.reason)
+        except TooLateToFinish:
+            return retrying.release(self._house, self._fresh(), "stopped")
         except LeaseLost:
             raise
         except CesarError as fault:
+            if fault.reason == CONCLUDED and self._is_ending is not None:
+                return retrying.release(self._house, self._fresh(), self._is_ending)
             if fault.reason == EngineLost.reason:
                 self._lost(self._job)
             return self._failed(fault)
@@ -187,7 +185,7 @@ class Attempt:
         self._beat()
         now_s = self._house.clock.monotonic_s()
         if self._stop.since_s is not None and now_s - self._stop.since_s > STOP_GRACE_S:
-            raise HandedBack("stopped")
+            raise TooLateToFinish
         if self._timeout_s and now_s - self._started_s > self._timeout_s:
             raise AttemptError(
                 f"The attempt took longer than {duration(self._timeout_s)} (engine.timeout_s): raise the limit, or "
@@ -221,8 +219,6 @@ class Attempt:
         elif progress.windows > before.windows:
             self._store()
             self._gives_way |= self._durable(self._job)
-        if self._is_ending is not None and not progress.in_flight:
-            raise HandedBack(self._is_ending)
         self._poll()
 
     def _store(self) -> None:

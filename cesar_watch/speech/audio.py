@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -69,7 +69,7 @@ class AudioStream:
         """Seconds decoded so far."""
         return self.decoded_samples / SAMPLE_RATE
 
-    def blocks(self, start_sample: int = 0) -> Iterator[Samples]:
+    def blocks(self, start_sample: int = 0, *, look: Callable[[], None] = lambda: None) -> Iterator[Samples]:
         """Yield the sound from `start_sample` on; call it once.
 
         Each block is float32 of shape (`channels`, samples), at 16 kHz, between -1 and 1, and half a second long, or
@@ -79,12 +79,16 @@ class AudioStream:
         What lies before is decoded and thrown away: seeking lands on a packet's edge, or beside it,
         and a resumed recording must have the same samples as an unbroken one.
 
+        Args:
+            look: Called for each half second decoded, thrown away or not; what it raises comes out.
+
         Raises:
             RecordingError: `too_long`, or `nothing_decoded` at the end.
             AttemptError: `source_unreadable`, the file can't be read on.
         """
         limit = int(self._max_duration_s * SAMPLE_RATE)
         for block in self._converted():
+            look()
             begin = self.decoded_samples
             self.decoded_samples += block.shape[1]
             if self.decoded_samples > limit:

@@ -13,7 +13,17 @@ import time
 from collections.abc import Callable, Generator
 
 from cesar_watch.core.errors import CesarError
-from cesar_watch.speech.protocol import Drop, Durable, Event, Failed, Finished, Message, Transcribe, WindowDone
+from cesar_watch.speech.protocol import (
+    Conclude,
+    Drop,
+    Durable,
+    Event,
+    Failed,
+    Finished,
+    Message,
+    Transcribe,
+    WindowDone,
+)
 
 
 class Call:
@@ -104,9 +114,13 @@ def converse(
     is_ending: Callable[[], bool],
 ) -> Generator[Event, None, None]:
     """Ask for a recording and yield the answers, as `protocol.Engine.transcribe` promises."""
+    is_concluding = False
     say(call.number, request)
     while not call.is_over:
         poll()
+        if not is_concluding and is_ending():
+            is_concluding = True
+            say(call.number, Conclude())
         event = call.next(poll_every_s)
         if event is None:
             continue

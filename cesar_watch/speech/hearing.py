@@ -22,7 +22,14 @@ from cesar_watch.speech.windows import Cut, cut_windows, window_length_s
 
 
 class Dropped(Exception):
-    """Nobody wants to know any more what is said in this window."""
+    """Nobody wants to know any more what is said in this window, or in those that follow."""
+
+
+class _NotDetected(Exception):
+    """The model failed while it was asked for the language."""
+
+    def __init__(self, failed: Failed) -> None:
+        self.failed = failed
 
 
 class Hearing:
@@ -55,10 +62,12 @@ class Hearing:
         self._ready: Cut | None = None
         self._in_flight: dict[int, float] = {}
         self._undurable: set[int] = set()
-        self._telling = 0
         self._heard_s = 0.0
         self._end: Finished | Failed | None = None
+        self._is_given_up = False
         self._is_decoding = True
+        self._telling = threading.Lock()
+        """Held while something is told of how far the work is: figures must not overtake each other."""
         self._decoder = threading.Thread(target=self._decode, name="decoder", daemon=True)
 
     def start(self) -> None:
@@ -92,6 +101,13 @@ class Hearing:
         self._undurable.discard(index)
         self._changed.notify_all()
 
+    def conclude(self) -> None:
+        """End the work when what is in flight is done."""
+        if self._end is None or self._ready is not None:
+            self._end = Failed.concluded()
+            self._ready = None
+            self._changed.notify_all()
+
     def drop(self) -> None:
         """End the work as soon as it can be ended."""
         self._fail(Failed.dropped())
@@ -99,12 +115,13 @@ class Hearing:
     @property
     def end(self) -> Finished | Failed | None:
         """The last event, once nothing is decoded or worked on any more."""
-        is_over = not (self._is_decoding or self._ready or self._in_flight or self._telling)
+        is_over = not (self._is_decoding or self._ready or self._in_flight)
         return self._end if is_over else None
 
     def _fail(self, why: Failed) -> None:
-        if not isinstance(self._end, Failed):
+        if not self._is_given_up:
             self._end = why
+        self._is_given_up = True
         self._ready = None
         self._changed.notify_all()
 
@@ -126,15 +143,16 @@ class Hearing:
                 self._fail(Failed.dropped() if isinstance(fault, Dropped) else self._recognizer.explain(fault))
         else:
             self._context = window.text or self._context
+            self._tell_done(cut, window)
+
+    def _tell_done(self, cut: Cut, window: Window) -> None:
+        with self._changed:
+            self._undurable.add(cut.index)
+        with self._telling:
+            self._answer(WindowDone(window=window))
             with self._changed:
                 self._in_flight.pop(cut.index)
-                self._undurable.add(cut.index)
                 self._heard_s += cut.end_s - cut.start_s
-                self._telling += 1
-                others = len(self._in_flight)
-            self._answer(WindowDone(window=window, in_flight=others))
-            with self._changed:
-                self._telling -= 1
                 self._changed.notify_all()
 
     def _note(self, index: int, heard_s: float) -> None:
@@ -143,19 +161,20 @@ class Hearing:
         Raises:
             Dropped: Nobody wants to know any more.
         """
-        with self._changed:
-            if isinstance(self._end, Failed):
-                raise Dropped
-            is_news = heard_s > self._in_flight[index]
-            self._in_flight[index] = max(heard_s, self._in_flight[index])
-            total_s = self._heard_s + sum(self._in_flight.values())
-        if is_news:
-            self._answer(Heard(heard_s=total_s))
+        with self._telling:
+            with self._changed:
+                if self._is_given_up:
+                    raise Dropped
+                is_news = heard_s > self._in_flight[index]
+                self._in_flight[index] = max(heard_s, self._in_flight[index])
+                total_s = self._heard_s + sum(self._in_flight.values())
+            if is_news:
+                self._answer(Heard(heard_s=total_s))
 
     # --- in the decoder's thread ----------------------------------------------------------------------
 
     def _decode(self) -> None:
-        end: Finished | Failed = Failed.dropped()
+        end: Finished | Failed | None = None
         try:
             options = self._request.options
             self._recognizer.check(options)
@@ -172,8 +191,13 @@ class Hearing:
                         declared_s=audio.declared_s,
                         skipped_packets=audio.skipped_packets,
                     )
+        except Dropped:
+            pass
+        except _NotDetected as fault:
+            end = fault.failed
         except Exception as fault:
-            end = self._recognizer.explain(fault)
+            # The GPU has no part in this.
+            end = Failed.from_fault(fault)
         with self._changed:
             if isinstance(end, Failed):
                 self._fail(end)
@@ -185,16 +209,33 @@ class Hearing:
         """Yield the windows that are asked for; from the first one with speech on the language is known."""
         request = self._request
         cuts: Iterable[Cut] = cut_windows(
-            audio.blocks(request.start_sample),
+            audio.blocks(request.start_sample, look=self._look),
             length_s=lambda index: window_length_s(index, request.options.window_s, audio.declared_s),
-            vad=silero,
+            vad=functools.partial(silero, look=self._look),
             first_index=request.first_index,
             start_sample=request.start_sample,
         )
         cuts = itertools.filterfalse(lambda cut: cut.index in request.done, cuts)
         if self._spoken or request.options.multilingual:
             return iter(cuts)
-        return with_language(cuts, functools.partial(self._recognizer.detect, options=request.options), self._speaks)
+        return with_language(cuts, self._detect, self._speaks)
+
+    def _look(self) -> None:
+        """See whether further windows are wanted; called every few seconds of sound.
+
+        Raises:
+            Dropped: None is.
+        """
+        if self._end is not None:
+            raise Dropped
+
+    def _detect(self, cuts: Sequence[Cut]) -> Spoken:
+        try:
+            return self._recognizer.detect(cuts, self._request.options, look=self._look)
+        except Dropped:
+            raise
+        except Exception as fault:
+            raise _NotDetected(self._recognizer.explain(fault)) from fault
 
     def _speaks(self, spoken: Spoken) -> None:
         self._spoken = spoken

@@ -21,6 +21,8 @@ from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError, 
 from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Value, Window
 
+CONCLUDED = "concluded"
+"""The reason of a failure that the service itself has asked for: the other windows are for another attempt."""
 SAMPLE_RATE = 16_000
 """Samples a second of every sound inside this room: float32, -1 to 1."""
 
@@ -80,13 +82,22 @@ class Durable(Value):
     index: int
 
 
+class Conclude(Value):
+    """Begin no further window of the recording: when those in flight have been sent, answer with `Failed`.
+
+    The answer is `Finished` where none is left.
+    """
+
+    type: Literal["conclude"] = "conclude"
+
+
 class Drop(Value):
-    """Nobody wants further windows: end the work on the recording, and answer with `Failed`."""
+    """Nobody wants further windows: end the work on the recording at once, and answer with `Failed`."""
 
     type: Literal["drop"] = "drop"
 
 
-Message = Transcribe | Durable | Drop
+Message = Transcribe | Durable | Conclude | Drop
 
 
 class Loading(Value):
@@ -120,11 +131,10 @@ class Heard(Value):
 
 
 class WindowDone(Value):
-    """A window, in any order; `in_flight` others of the recording are being worked on. `Durable` answers it."""
+    """A window, in any order. `Durable` answers it."""
 
     type: Literal["window"] = "window"
     window: Window
-    in_flight: int = 0
 
 
 class Finished(Value):
@@ -156,6 +166,11 @@ class Failed(Value):
             return cls(kind=Kind.TRANSIENT, reason="out_of_memory", message=message)
         message = f"The engine failed ({type(fault).__name__}: {fault}). It is tried again with a fresh engine."
         return cls(kind=Kind.TRANSIENT, reason="engine_failed", message=message)
+
+    @classmethod
+    def concluded(cls) -> Failed:
+        """Return the answer to `Conclude`."""
+        return cls(kind=Kind.TRANSIENT, reason=CONCLUDED, message="The rest of the recording is left for later.")
 
     @classmethod
     def dropped(cls) -> Failed:
@@ -240,7 +255,8 @@ class Engine(Protocol):
             poll: Called now and then while waiting. It may raise to interrupt: the work is ended
                 before the exception goes on, and the engine can be used again.
             poll_every_s: The longest time between two calls.
-            is_ending: While true, no further window is begun.
+            is_ending: Once it is true, no further window is begun; when those in flight have come, the last event is
+                `Failed.concluded()`, unless all have come.
 
         Raises:
             AttemptError: The engine died in mid-work: over this recording (reason `engine_crashed`), or while it

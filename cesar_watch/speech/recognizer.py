@@ -71,11 +71,18 @@ class Recognizer:
             return Failed(kind=Kind.TRANSIENT, reason="cuda_failed", message=f"The GPU failed ({fault}).")
         return Failed.from_fault(fault)
 
-    def detect(self, cuts: Sequence[Cut], options: EngineSettings) -> Spoken:
-        """Return the language that is spoken in windows with speech, among those that `options` allow."""
+    def detect(
+        self, cuts: Sequence[Cut], options: EngineSettings, *, look: Callable[[], None] = lambda: None
+    ) -> Spoken:
+        """Return the language that is spoken in windows with speech, among those that `options` allow.
+
+        Args:
+            look: Called before each sample of 30 s; what it raises comes out.
+        """
         if not self._is_multilingual:
             return Spoken("en")
-        return decide([self._probabilities(sample) for sample in samples_of(cuts)], options.languages)
+        with self._model.interrupted_by(look):
+            return decide([self._probabilities(sample) for sample in samples_of(cuts)], options.languages)
 
     def _probabilities(self, sample: Sound) -> dict[str, float]:
         features = pad_or_trim(self._model.feature_extractor(sample)[..., :-1])
@@ -103,7 +110,7 @@ class Recognizer:
         """
         if not any(cut.spans):
             return _window(cut, None)
-        spoken = spoken or self.detect([cut], options)
+        spoken = spoken or self.detect([cut], options, look=lambda: told(0.0))
         channels = len(cut.spans)
         segments: list[Segment] = []
         lost: list[Stretch] = []

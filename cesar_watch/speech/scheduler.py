@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from cesar_watch.speech.hearing import Hearing
-from cesar_watch.speech.protocol import Durable, Event, Message, Transcribe
+from cesar_watch.speech.protocol import Conclude, Durable, Event, Message, Transcribe
 from cesar_watch.speech.recognizer import Recognizer
 from cesar_watch.speech.windows import Cut
 
@@ -59,6 +59,8 @@ class Scheduler:
                 return
             if isinstance(message, Durable):
                 known.durable(message.index)
+            elif isinstance(message, Conclude):
+                known.conclude()
             else:
                 known.drop()
 

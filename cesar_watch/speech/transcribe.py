@@ -32,15 +32,14 @@ from cesar_watch.speech.quality import missing_s
 class Progress:
     """How far an attempt has come: `done_s` of the recording are durable, in `windows` windows.
 
-    `heard_s` has gone through the model, durable or not; `in_flight` windows are being worked on besides. `declared_s`
-    is the recording's length if its header can be trusted.
+    `heard_s` has gone through the model, durable or not. `declared_s` is the recording's length if its header can be
+    trusted.
     """
 
     done_s: float
     heard_s: float
     declared_s: float | None
     windows: int
-    in_flight: int = 0
 
 
 def transcribe(
@@ -69,11 +68,11 @@ def transcribe(
         on_progress: Called when the recording is open, after each window, and now and then inside of one.
         on_loaded: Called where the model was loaded for this.
         poll: Called twice a second while waiting; may raise to interrupt, and what it raises comes out.
-        is_ending: While true, no further window is begun.
+        is_ending: Once it is true, no further window is begun, and those in flight are waited for.
 
     Raises:
         RecordingError: This recording can't be transcribed (`not_media`, `truncated` ...).
-        AttemptError: Another attempt may succeed (`engine_crashed`, `source_unreadable` ...).
+        AttemptError: Another attempt may succeed (`engine_crashed`, `source_unreadable` ...); or goes on (`concluded`).
         ModelError: The model can't be loaded.
         OSError: The checkpoint can't be written; open it anew.
 
@@ -112,13 +111,7 @@ def _further(before: Progress, done_before_s: float, event: Started | Heard | Wi
     if isinstance(event, Heard):
         return replace(before, heard_s=done_before_s + event.heard_s)
     done_s = before.done_s + event.window.end_s - event.window.start_s
-    return replace(
-        before,
-        done_s=done_s,
-        heard_s=max(before.heard_s, done_s),
-        windows=before.windows + 1,
-        in_flight=event.in_flight,
-    )
+    return replace(before, done_s=done_s, heard_s=max(before.heard_s, done_s), windows=before.windows + 1)
 
 
 def _truncated(source: Path, end: Finished) -> RecordingError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -25,18 +25,23 @@ SHORTEST_SILENCE = int(0.3 * SAMPLE_RATE)
 Sound = npt.NDArray[np.float32]
 
 
-def silero(audio: Sound) -> list[Span]:
-    """Return where somebody speaks in 16 kHz mono float32 sound, in order and without padding."""
-    return list(spans_of(probabilities(audio), len(audio)))
+def silero(audio: Sound, *, look: Callable[[], None] = lambda: None) -> list[Span]:
+    """Return where somebody speaks in 16 kHz mono float32 sound, in order and without padding.
+
+    Args:
+        look: Called every ten seconds of sound; what it raises comes out.
+    """
+    return list(spans_of(probabilities(audio, look), len(audio)))
 
 
-def probabilities(audio: Sound) -> npt.NDArray[np.float32]:
+def probabilities(audio: Sound, look: Callable[[], None] = lambda: None) -> npt.NDArray[np.float32]:
     """Return for each frame how probable it is that somebody speaks in it; the last frame is filled up with silence."""
     frames = np.pad(audio, (0, -len(audio) % FRAME)).reshape(-1, FRAME)
     before = np.zeros(CONTEXT, np.float32)
     hidden = cell = np.zeros((1, 1, 128), np.float32)
     found = [np.zeros(0, np.float32)]
     for first in range(0, len(frames), FRAMES_AT_ONCE):
+        look()
         piece = frames[first : first + FRAMES_AT_ONCE]
         context = np.vstack([before, piece[:-1, -CONTEXT:]])
         before = piece[-1, -CONTEXT:]

@@ -119,6 +119,9 @@ class SpeakingEngine:
             if index >= request.first_index:
                 poll()
                 yield WindowDone(window=window(index, " ".join(text)))
+                if is_ending():
+                    yield Failed.concluded()
+                    return
             if interruption := self._next(source.name if index == 0 else f"{source.name}/end"):
                 if isinstance(interruption, AttemptError) and interruption.reason == "engine_crashed":
                     raise interruption

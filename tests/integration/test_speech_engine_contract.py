@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -182,11 +181,27 @@ def test_engine_works_on_several_recordings_at_once_and_answers_each_with_its_ow
     assert kinds(heard[sources[2]]) == [Failed]
 
 
-def test_engine_delivers_what_is_in_flight_while_the_service_is_ending_and_can_be_left_then(used: UsedBench) -> None:
+def test_engine_delivers_what_is_in_flight_when_the_service_is_ending_and_leaves_the_rest(used: UsedBench) -> None:
     request = request_for(used.recording, OPTIONS)
-    with contextlib.closing(used.engine.transcribe(request, poll=lambda: None, is_ending=lambda: True)) as events:
-        last = next(event for event in events if isinstance(event, WindowDone) and not event.in_flight)
-    assert last.window in used.windows
+    told: list[Event] = []
+
+    def is_ending() -> bool:
+        return bool(windows_of(told))
+
+    for event in used.engine.transcribe(request, poll=lambda: None, is_ending=is_ending):
+        told.append(event)
+    assert told[-1] == Failed.concluded()
+    done = windows_of(told)
+    assert 1 <= len(done) < len(used.windows)
+    assert all(window in used.windows for window in done)
+
+
+def test_engine_begins_nothing_for_a_service_that_is_ending_already(used: UsedBench) -> None:
+    events = list(
+        used.engine.transcribe(request_for(used.recording, OPTIONS), poll=lambda: None, is_ending=lambda: True)
+    )
+    assert windows_of(events) == []
+    assert events[-1] == Failed.concluded()
 
 
 def test_engine_hears_the_same_words_whatever_it_did_before(used: UsedBench, isolation: str) -> None:

@@ -16,7 +16,19 @@ from cesar_watch.core.errors import RecordingError
 from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Window
 from cesar_watch.speech.languages import Spoken
-from cesar_watch.speech.protocol import Drop, Durable, Event, Failed, Finished, Heard, Started, Transcribe, WindowDone
+from cesar_watch.speech.protocol import (
+    CONCLUDED,
+    Conclude,
+    Drop,
+    Durable,
+    Event,
+    Failed,
+    Finished,
+    Heard,
+    Started,
+    Transcribe,
+    WindowDone,
+)
 from cesar_watch.speech.scheduler import Scheduler
 from cesar_watch.speech.windows import Cut
 from tests.fakes import window
@@ -54,8 +66,9 @@ class Model:
     def explain(self, fault: Exception) -> Failed:
         return Failed.from_fault(fault)
 
-    def detect(self, cuts: Sequence[Cut], options: EngineSettings) -> Spoken:
+    def detect(self, cuts: Sequence[Cut], options: EngineSettings, *, look: Callable[[], None]) -> Spoken:
         self.detected.append([cut.index for cut in cuts])
+        look()
         return Spoken("cs", 0.75)
 
     def recognize(
@@ -176,17 +189,14 @@ def test_windows_of_one_recording_are_worked_on_side_by_side(make_desk: MakeDesk
     assert desk.model.is_idle()
 
 
-def test_windows_come_back_as_they_end_and_tell_how_many_are_in_flight(make_desk: MakeDesk, long: Path) -> None:
+def test_windows_come_back_as_they_end(make_desk: MakeDesk, long: Path) -> None:
     desk = make_desk(2)
     desk.ask(1, long)
     tasks = sorted((desk.model.next(), desk.model.next()), key=lambda task: task.index)
     desk.next(1, Started)
-    tasks[1].go.set()
-    done = desk.next(1, WindowDone)
-    assert (done.window.index, done.in_flight) == (1, 1)
-    tasks[0].go.set()
-    done = desk.next(1, WindowDone)
-    assert (done.window.index, done.in_flight) == (0, 0)
+    for index in (1, 0):
+        tasks[index].go.set()
+        assert desk.next(1, WindowDone).window.index == index
 
 
 def test_no_window_is_begun_while_too_many_are_not_durable(make_desk: MakeDesk, long: Path) -> None:
@@ -338,6 +348,61 @@ def test_dropped_recording_ends_when_nothing_of_it_is_worked_on(make_desk: MakeD
     # What is heard in vain is not told: the model ends at its next piece of sound.
     assert desk.next(1, Failed).reason == "dropped"
     assert desk.model.is_idle()
+
+
+def test_concluded_recording_ends_with_the_windows_in_flight_and_begins_no_other(
+    make_desk: MakeDesk, long: Path
+) -> None:
+    desk = make_desk(2)
+    desk.ask(1, long)
+    tasks = sorted((desk.model.next(), desk.model.next()), key=lambda task: task.index)
+    desk.next(1, Started)
+    desk.scheduler.take(1, Conclude())
+    for task in tasks:
+        task.go.set()
+        event = desk.next(1, WindowDone)
+        assert event.window.index == task.index
+        desk.scheduler.take(1, Durable(index=task.index))
+    assert desk.next(1, Failed).reason == CONCLUDED
+    assert desk.model.is_idle()
+
+
+def test_concluded_recording_with_nothing_in_flight_ends_at_once_however_long_others_take(
+    make_desk: MakeDesk, long: Path
+) -> None:
+    desk = make_desk(1)
+    desk.ask(1, long)
+    desk.model.next()
+    desk.ask(2, long)
+    desk.await_window(2)
+    desk.next(2, Started)
+    desk.scheduler.take(2, Conclude())
+    assert desk.next(2, Failed).reason == CONCLUDED
+
+
+def test_concluded_recording_whose_last_windows_are_in_flight_is_finished(make_desk: MakeDesk, short: Path) -> None:
+    desk = make_desk(1)
+    desk.ask(1, short)
+    task = desk.model.next()
+    desk.next(1, Started)
+    with desk.scheduler._changed:
+        hearing = desk.scheduler._hearings[1]
+        assert desk.scheduler._changed.wait_for(lambda: not hearing._is_decoding, LIMIT_S)
+    desk.scheduler.take(1, Conclude())
+    task.go.set()
+    desk.next(1, WindowDone)
+    desk.next(1, Finished)
+
+
+def test_concluded_recording_that_nobody_wants_any_more_is_dropped(make_desk: MakeDesk, long: Path) -> None:
+    desk = make_desk(1)
+    desk.ask(1, long)
+    task = desk.model.next()
+    desk.next(1, Started)
+    desk.scheduler.take(1, Conclude())
+    desk.scheduler.take(1, Drop())
+    task.go.set()
+    assert desk.next(1, Failed).reason == "dropped"
 
 
 def test_window_that_fails_ends_its_recording_and_no_other(make_desk: MakeDesk, long: Path, short: Path) -> None:

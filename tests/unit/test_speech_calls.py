@@ -8,6 +8,7 @@ import pytest
 from cesar_watch.core.errors import AttemptError
 from cesar_watch.speech.calls import Call, Calls, converse, drop
 from cesar_watch.speech.protocol import (
+    Conclude,
     Drop,
     Durable,
     Event,
@@ -73,11 +74,12 @@ def test_conversation_ends_with_the_last_event_and_says_what_is_durable() -> Non
     assert len(polls) >= len(events)
 
 
-def test_conversation_says_nothing_of_windows_while_the_service_is_ending() -> None:
+def test_conversation_is_concluded_once_while_the_service_is_ending_and_goes_on_to_its_end() -> None:
     call = begun()
-    engine = Scripted(call, WindowDone(window=window(0, "a")), FINISHED)
-    talk(call, engine, is_ending=True)
-    assert engine.said == [REQUEST]
+    events: list[Event] = [*(WindowDone(window=window(index, "a")) for index in range(2)), Failed.concluded()]
+    engine = Scripted(call, *events)
+    assert talk(call, engine, is_ending=True) == events
+    assert engine.said == [REQUEST, Conclude()]
 
 
 def test_event_is_for_its_call_alone_and_one_about_the_engine_for_all() -> None:

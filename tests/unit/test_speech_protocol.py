@@ -10,6 +10,7 @@ from cesar_watch.core.errors import AttemptError, CesarError, Kind, ModelError, 
 from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.transcript import Window
 from cesar_watch.speech.protocol import (
+    Conclude,
     Drop,
     Durable,
     Event,
@@ -35,11 +36,11 @@ EVENTS: list[Event] = [
     Started(declared_s=None),
     Started(declared_s=12.5),
     Heard(heard_s=30.0),
-    WindowDone(window=window(3, "two\nlines and a žluťoučký kůň"), in_flight=2),
+    WindowDone(window=window(3, "two\nlines and a žluťoučký kůň")),
     Finished(duration_s=40.0, declared_s=40.1, skipped_packets=1),
     Failed(kind=Kind.TRANSIENT, reason="engine_failed", message="It failed."),
 ]
-MESSAGES: list[Message] = [request_for(Path("a.wav"), {"beam_size": 2}), Durable(index=3), Drop()]
+MESSAGES: list[Message] = [request_for(Path("a.wav"), {"beam_size": 2}), Durable(index=3), Conclude(), Drop()]
 
 
 @pytest.mark.parametrize("event", EVENTS)
