@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from cesar_watch.core.ledger import Ledger
 from cesar_watch.core.spool import ROOMS, Spool
 from cesar_watch.core.transcript import Segment, Transcript, Window, Word
 from cesar_watch.delivery.formats.about import About
+from cesar_watch.speech.measured import Figure
 
+CORES = len(os.sched_getaffinity(0))
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -55,6 +58,23 @@ def make_about(**changes: Any) -> About:
     """Return the facts of the recording `talk.mp3`."""
     fields = {"job_id": "0123456789abcdef", "name": "talk.mp3", "recorded_at": NOW, "model": "demo"}
     return About(**(fields | changes))
+
+
+def figure(**changes: Any) -> Figure:
+    """Return a figure that was measured on a machine like this one."""
+    usual = {
+        "model": "small",
+        "device": "cpu",
+        "compute_type": "int8_float32",
+        "batch_size": 1,
+        "cores": CORES,
+        "workers": 3,
+        "threads": 5,
+        "rtf": 0.1,
+        "peak_bytes": 500_000_000,
+        "measured_at": "2026-03-01T12:00:00Z",
+    }
+    return Figure.model_validate(usual | changes)
 
 
 def make_segment(

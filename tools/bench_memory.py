@@ -1,98 +1,109 @@
-"""Measure what models of real shapes need at their peak, beside the estimate of `speech/memory.py`.
+"""Measure what the engine needs at its peak with models of real shapes, beside the estimate of `speech/memory.py`.
 
     python -m tools.bench_memory [tiny base small medium large]
 
-The models are those of `bench_model.py`. Each measurement is a process of its own: faster-whisper, with all that the
-engine imports, on a minute of noise; on as much for each window of a batch. Minutes; "large" takes 10 GB.
+The models are those of `bench_model.py`. Each measurement is an engine of its own that works on as many recordings at
+once as the service would, each an hour and more of speech, until every worker has heard two whole windows. An hour or
+two for the first three sizes; medium and large are measured in fewer ways, and "large" takes 10 GB.
 """
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
+import itertools
+import os
 import sys
 import tempfile
 import threading
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
+from faster_whisper import decode_audio
 from rich.console import Console
 from rich.table import Table
 
+from cesar_watch.cli.demo import RECORDINGS
+from cesar_watch.core.errors import AttemptError
 from cesar_watch.core.humanize import size
-from cesar_watch.speech.memory import Use, needed_bytes, weights_in
+from cesar_watch.core.recording_settings import ComputeType
+from cesar_watch.service.supervisor import SPARE_PLACES
+from cesar_watch.speech.engine_process import EngineProcess
+from cesar_watch.speech.memory import Use, needed_bytes, peak_bytes, weights_in
+from cesar_watch.speech.protocol import SAMPLE_RATE, Setup, WindowDone, request_for
 from tools.bench_model import SIZES, make
 
-MINUTE_S = 60.0
-USES = [
-    Use("int8", MINUTE_S),
-    Use("float32", MINUTE_S),
-    Use("int8", MINUTE_S, workers=2),
-    Use("int8", 4 * MINUTE_S, batch_size=4),
-]
+RECORDING_S = 6600
+"""From 6000 s on windows are as long as 300 s, whatever the recording's length."""
+WINDOWS_EACH = 2
+COMPUTE_TYPES: tuple[ComputeType, ...] = ("int8", "float32")
+USES = [Use(*use) for use in itertools.product(COMPUTE_TYPES, (60.0, 300.0), (1, 2), (1, 4))]
+FEW_USES = [Use("int8", 60.0), Use("int8", 60.0, workers=2), Use("int8", 60.0, batch_size=4), Use("float32", 60.0)]
+LARGE = ("medium", "large")
+CORES = len(os.sched_getaffinity(0))
 
 
 def main() -> None:
-    """Measure the sizes of the command line; or, in a process made for it, one use of one model."""
-    if sys.argv[1:2] == ["measure"]:
-        measure(Path(sys.argv[2]), USES[int(sys.argv[3])])
-        return
-    table = Table("model", "weights", "compute type", "workers", "batch", "measured", "estimated", "ratio")
+    """Measure the sizes of the command line."""
+    out = Console()
+    table = Table("model", "weights", "compute type", "window", "workers", "batch", "measured", "estimated", "ratio")
     with tempfile.TemporaryDirectory(prefix="cesar-bench-") as scratch:
+        recording = write_recording(Path(scratch) / "long.wav", RECORDING_S)
         for name in sys.argv[1:] or ["tiny", "base", "small"]:
             folder = Path(scratch) / name
             make(SIZES[name], folder)
-            for row in _rows(name, folder):
+            for row in _rows(name, folder, recording):
+                out.print(*row)
                 table.add_row(*row)
-    Console().print(table)
+    out.print(table)
 
 
-def _rows(name: str, folder: Path) -> Iterator[tuple[str, ...]]:
+def write_recording(path: Path, seconds: float) -> Path:
+    """Write the bundled meeting over and over, as 16-bit mono PCM."""
+    sound = decode_audio(str(RECORDINGS / "meeting.m4a"))
+    samples = (sound * 32767).astype("<i2").tobytes()
+    with wave.open(str(path), "wb") as stream:
+        stream.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        for _ in range(int(seconds * SAMPLE_RATE) // len(sound) + 1):
+            stream.writeframes(samples)
+    return path
+
+
+def _rows(name: str, folder: Path, recording: Path) -> Iterator[tuple[str, ...]]:
     weights = weights_in(folder / "model.bin")
-    for number, use in enumerate(USES):
-        command = [sys.executable, "-m", "tools.bench_memory", "measure", str(folder), str(number)]
-        peak = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        estimate = needed_bytes(weights, use)
-        how = (use.compute_type, str(use.workers), str(use.batch_size))
+    for use in FEW_USES if name in LARGE else USES:
+        peak, estimate = measure(folder, use, recording), needed_bytes(weights, use)
+        how = (use.compute_type, f"{use.window_s:.0f} s", str(use.workers), str(use.batch_size))
         yield (name, f"{weights.number / 1e6:.0f} M", *how, size(peak), size(estimate), f"{estimate / peak:.2f}")
 
 
-def measure(folder: Path, use: Use) -> None:
-    """Transcribe, and print the peak of this process's memory in bytes."""
-    # What is imported is measured too, so only a measuring process imports it.
-    import av  # noqa: PLC0415, F401
-    import numpy as np  # noqa: PLC0415
-    from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415
-    from faster_whisper.vad import get_speech_timestamps  # noqa: PLC0415
-
-    sound = np.random.default_rng(1).normal(0, 0.1, int(use.window_s) * 16_000).astype(np.float32)
-    get_speech_timestamps(sound)
-    model = WhisperModel(
-        str(folder), device="cpu", compute_type=use.compute_type, num_workers=use.workers, local_files_only=True
+def measure(folder: Path, use: Use, recording: Path) -> int:
+    """Return the peak of an engine's memory in bytes."""
+    threads = max(1, CORES // use.workers)
+    engine = EngineProcess(
+        Setup(model_path=str(folder), device="cpu", compute_type=use.compute_type, workers=use.workers, threads=threads)
     )
-    clips = [{"start": start, "end": start + 30} for start in range(0, int(use.window_s), 30)]
+    options = {"window_s": use.window_s, "batch_size": use.batch_size, "language": "en"}
+    heard = threading.Semaphore(0)
 
-    def work() -> None:
-        if use.batch_size > 1:
-            batched = BatchedInferencePipeline(model)
-            segments, _ = batched.transcribe(
-                sound,
-                language="en",
-                word_timestamps=True,
-                vad_filter=False,
-                clip_timestamps=clips,
-                batch_size=use.batch_size,
-            )
-        else:
-            segments, _ = model.transcribe(sound, language="en", word_timestamps=True, condition_on_previous_text=False)
-        list(segments)
+    def hear() -> None:
+        # When enough was heard, the engine is killed.
+        with contextlib.suppress(AttemptError):
+            for event in engine.transcribe(request_for(recording, options), poll=lambda: None):
+                if isinstance(event, WindowDone) and event.window.index > 0:
+                    heard.release()
 
-    threads = [threading.Thread(target=work) for _ in range(use.workers)]
-    for thread in threads:
+    recordings = [threading.Thread(target=hear) for _ in range(use.workers + SPARE_PLACES)]
+    for thread in recordings:
         thread.start()
-    for thread in threads:
+    for _ in range(WINDOWS_EACH * use.workers):
+        heard.acquire()
+    assert engine.pid is not None
+    peak = peak_bytes(engine.pid)
+    engine.close()
+    for thread in recordings:
         thread.join()
-    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    print(int(status["VmHWM"].split()[0]) * 1024)
+    return peak
 
 
 if __name__ == "__main__":

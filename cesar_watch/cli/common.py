@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from cesar_watch.core.config import Settings
 from cesar_watch.core.config_file import find_config, load_settings, merge_overrides
-from cesar_watch.core.errors import ConfigError
+from cesar_watch.core.errors import ConfigError, UsageError
 from cesar_watch.core.humanize import printable
+from cesar_watch.core.recording_settings import Format
 
 out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, stderr=True)
 
 SNAPSHOT = "Its newest entries can't be read here: this is how things stood at its last checkpoint."
 
@@ -35,6 +39,27 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: --set engine.model=small")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+FORMATS: tuple[Format, ...] = get_args(Format)
+FormatsOption = Annotated[
+    list[str],
+    typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(FORMATS)}; may be given several times."),
+]
+
+
+def _whole_path(model: str | None) -> str | None:
+    """Return a model with its folder's whole path, as settings that were read from a file have it."""
+    return os.path.abspath(os.path.expanduser(model)) if model and model.startswith((".", "~")) else model
+
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        callback=_whole_path,
+        help="As in engine.model: a size, a hub id, a folder. Left out: that of the settings.",
+    ),
+]
 
 
 def settings_for(config: Path | None, overrides: list[str] | None = None) -> Settings:
@@ -57,10 +82,41 @@ def settings_and_path(config: Path | None, overrides: list[str] | None = None) -
     return load_settings(path, given), path
 
 
+def settings_or_defaults(config: Path | None, overrides: list[str] | None = None) -> tuple[Settings, Path | None]:
+    """Return the settings for what needs no spool, and the file they came from, if there was one.
+
+    Raises:
+        ConfigError: They are wrong, or the file that was named is not there.
+    """
+    path = find_config(config, environ=os.environ, cwd=Path.cwd())
+    return load_settings(path, merge_overrides(overrides or [])), path
+
+
+def override(key: str, value: str | None) -> list[str]:
+    """Return what an option of its own says, as `--set` would; nothing where it was left out."""
+    return [] if value is None else [f"{key}={json.dumps(value, ensure_ascii=False)}"]
+
+
+def wanted_formats(formats: list[str]) -> tuple[Format, ...]:
+    """Return the formats that were asked for, each once.
+
+    Raises:
+        UsageError: There is no such format.
+    """
+    for unknown in set(formats) - set(FORMATS):
+        raise UsageError(f"There is no format {unknown!r}: use one of {', '.join(FORMATS)}.")
+    return tuple(fmt for fmt in FORMATS if fmt in formats)
+
+
+def tell(message: str) -> None:
+    """Say something on standard error, in one line; above what shows progress there."""
+    err.print(Text(f"cesar-watch: {printable(message)}"), soft_wrap=True)
+
+
 def tell_snapshot(is_snapshot: bool) -> None:
     """Say on standard error, for answers that do not say it themselves, whether they may be old."""
     if is_snapshot:
-        typer.echo(f"cesar-watch: {SNAPSHOT}", err=True)
+        tell(SNAPSHOT)
 
 
 def wait_until(is_done: Callable[[], bool], limit_s: float) -> bool:

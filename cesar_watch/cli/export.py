@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
-from cesar_watch.cli.common import ConfigOption, IdArgument, SetOption, out, settings_for, tell_snapshot
+from cesar_watch.cli.common import (
+    ConfigOption,
+    FormatsOption,
+    IdArgument,
+    SetOption,
+    out,
+    settings_for,
+    tell_snapshot,
+    wanted_formats,
+)
 from cesar_watch.core.durable import make_dirs, write_new
 from cesar_watch.core.errors import NameTaken, UsageError
 from cesar_watch.core.job import Job, State
-from cesar_watch.core.recording_settings import Format
 from cesar_watch.delivery.formats import render
 from cesar_watch.delivery.formats.about import Style
 from cesar_watch.delivery.kept import Kept, read_kept
 from cesar_watch.delivery.names import output_name
 from cesar_watch.service.house import visit_house
-
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 def register(app: typer.Typer) -> None:
@@ -29,10 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def export(
     job_id: IdArgument,
-    formats: Annotated[
-        list[str],
-        typer.Option("--format", metavar="FORMAT", help=f"One of {', '.join(FORMATS)}; may be given several times."),
-    ],
+    formats: FormatsOption,
     to: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="A folder for the files, which replace none. Left out: standard output."),
@@ -41,7 +44,7 @@ def export(
     overrides: SetOption = None,
 ) -> None:
     """Make other formats of a transcript, by the settings of today; nothing is decoded again."""
-    wanted = _wanted(formats)
+    wanted = wanted_formats(formats)
     if to is None and len(wanted) > 1:
         raise UsageError("Only one format can go to standard output: name a folder for several with --to DIR.")
     settings = settings_for(config, overrides)
@@ -54,12 +57,6 @@ def export(
         typer.echo(contents[wanted[0]], nl=False)
     else:
         _write({to / output_name(job.base, fmt): content for fmt, content in contents.items()})
-
-
-def _wanted(formats: list[str]) -> list[Format]:
-    for unknown in set(formats) - set(FORMATS):
-        raise UsageError(f"There is no format {unknown!r}: use one of {', '.join(FORMATS)}.")
-    return [fmt for fmt in FORMATS if fmt in formats]
 
 
 def _kept(state_dir: Path, job: Job) -> Kept:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from cesar_watch.cli.common import ConfigOption, JsonOption, out
+from cesar_watch.cli.common import ConfigOption, JsonOption, out, settings_or_defaults
 from cesar_watch.cli.tables import plain
-from cesar_watch.core.config_file import find_config, load_settings
 from cesar_watch.core.errors import ModelError, UsageError
 from cesar_watch.core.humanize import size
 from cesar_watch.core.recording_settings import EngineSettings
@@ -82,9 +80,8 @@ def path(
 
 def _settings(config: Path | None) -> EngineSettings | None:
     """Return the engine's settings, or None where neither a file nor the environment names a model."""
-    found = find_config(config, environ=os.environ, cwd=Path.cwd())
-    engine = load_settings(found).engine
-    return engine if found is not None or "model" in engine.model_fields_set else None
+    settings, found = settings_or_defaults(config)
+    return settings.engine if found is not None or "model" in settings.engine.model_fields_set else None
 
 
 def _as_json(model: Listed) -> dict[str, object]:

@@ -85,9 +85,8 @@ class Attempt:
         self._gives_way = False
         self._timeout_s = job.options["engine"].get("timeout_s", house.settings.engine.timeout_s)
         started_s = house.clock.monotonic_s()
-        usual_rtf = house.ledger.usual_rtf(job.options["engine"].get("model", ""))
         sidecar_every_s = job.options["output"].get("sidecar_every_s", house.settings.output.sidecar_every_s)
-        self._pace = Pace(started_s, sidecar_every_s, usual_rtf)
+        self._pace = Pace(started_s, sidecar_every_s, house.usual_rtf(job.options["engine"]))
         self._started_s = started_s
         self._heartbeat_s = started_s
         self._sidecar_is_stale = False

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cesar_watch.core.ballast import Ballast
 from cesar_watch.core.config import Settings
@@ -16,7 +17,9 @@ from cesar_watch.core.errors import LedgerError, SpoolError, folder_fault
 from cesar_watch.core.instance import instance_lock, make_state_dir, open_instance, read_instance
 from cesar_watch.core.ledger import Ledger
 from cesar_watch.core.ledger_file import set_aside
+from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.core.spool import Spool, read_marker
+from cesar_watch.speech.measured import best, read_measured
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,18 @@ class House:
         self.ballast.restore()
         self.spool.prove()
         self.ledger.prove(self.clock.now())
+
+    def usual_rtf(self, options: Mapping[str, Any]) -> float | None:
+        """Return the real-time factor to expect with a job's engine options; None while nothing is known.
+
+        That of the last recordings with this model, or else what `bench` has measured.
+        """
+        usual = self.ledger.usual_rtf(options.get("model", ""))
+        if usual is not None:
+            return usual
+        known = {key: value for key, value in options.items() if key in EngineSettings.model_fields}
+        measured = best(read_measured(self.settings.state_dir), self.settings.engine.model_copy(update=known))
+        return None if measured is None else measured.rtf
 
 
 @contextlib.contextmanager

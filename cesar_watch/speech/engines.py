@@ -28,9 +28,7 @@ def make_engine(settings: EngineSettings, model_path: Path, measured: Iterable[F
         model_path: What `models.require_model(settings)` returned.
         measured: What is known of this machine.
     """
-    workers, threads = plan(settings, measured)
-    if not settings.workers:
-        workers = workers_that_fit(settings, model_path, workers)
+    workers, threads = division(settings, model_path, measured)
     setup = Setup(
         model_path=str(model_path),
         device=settings.device,
@@ -44,6 +42,18 @@ def make_engine(settings: EngineSettings, model_path: Path, measured: Iterable[F
     if settings.isolation == "process":
         return EngineProcess(setup, idle_unload_s=settings.idle_unload_s)
     return ThreadEngine(setup, idle_unload_s=settings.idle_unload_s)
+
+
+def division(settings: EngineSettings, model_path: Path, measured: Iterable[Figure] = ()) -> tuple[int, int]:
+    """Return how many windows an engine of these settings works on at once, and how many threads on each.
+
+    Arguments as for `make_engine`. What the settings leave open is no more than memory allows.
+    """
+    workers, threads = plan(settings, measured)
+    fitting = settings.workers or workers_that_fit(settings, model_path, workers)
+    if fitting < workers:
+        return plan(settings.model_copy(update={"workers": fitting}), measured)
+    return workers, threads
 
 
 class ThreadEngine:

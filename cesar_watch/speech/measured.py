@@ -71,7 +71,7 @@ def best(figures: Iterable[Figure], settings: EngineSettings) -> Figure | None:
         for figure in figures
         if (figure.model, figure.batch_size, figure.cores) == (settings.model, settings.batch_size, cores)
         and settings.device in ("auto", figure.device)
-        and settings.compute_type in ("default", "auto", figure.compute_type)
+        and (settings.compute_type in ("default", "auto") or figure.compute_type.startswith(settings.compute_type))
         and settings.workers in (0, figure.workers)
         and settings.threads in (0, figure.threads)
     )

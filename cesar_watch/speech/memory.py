@@ -161,6 +161,16 @@ def _left_in_groups(root: Path) -> Iterator[int]:
                 yield max(0, limit - current + int(kept["inactive_file"]))
 
 
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has held so far (`VmHWM`).
+
+    Raises:
+        OSError: There is no such process, or it is somebody else's.
+    """
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) * 1024
+
+
 def memory_warning(settings: EngineSettings, folder: Path) -> str | None:
     """Return `shortage` for the model in a folder, used as the settings say on this machine; never raises.
 

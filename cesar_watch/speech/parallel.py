@@ -30,3 +30,15 @@ def plan(settings: EngineSettings, measured: Iterable[Figure] = (), *, cores: in
     cores = cores or len(os.sched_getaffinity(0))
     workers = settings.workers or max(1, min(cores // (settings.threads or 1), MOST_WORKERS))
     return workers, settings.threads or max(1, cores // workers)
+
+
+def divisions(settings: EngineSettings, *, cores: int | None = None) -> list[tuple[int, int]]:
+    """Return the ways that are worth measuring: one window with all cores, two with half of them each, and so on.
+
+    What the settings say holds. Arguments and values as in `plan`.
+    """
+    cores = cores or len(os.sched_getaffinity(0))
+    most = max(1, cores // (settings.threads or 1))
+    doubled = [2**power for power in range((most - 1).bit_length())]
+    numbers = [settings.workers] if settings.workers else [*doubled, most]
+    return [(workers, settings.threads or max(1, cores // workers)) for workers in numbers]

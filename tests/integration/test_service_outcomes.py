@@ -18,8 +18,9 @@ from cesar_watch.core.job import Event as JobEvent
 from cesar_watch.core.job import Job, Request, State
 from cesar_watch.core.spool import Spool
 from cesar_watch.service.attempt import STOP_GRACE_S
+from cesar_watch.speech.measured import write_measured
 from cesar_watch.speech.protocol import Event, Transcribe
-from tests.builders import lease_next
+from tests.builders import figure, lease_next
 from tests.fakes import STALL, FakeEngine, window
 from tests.service_builders import Rig, open_rig, sound_of
 
@@ -87,6 +88,16 @@ def test_second_recording_has_an_estimate_before_its_first_window(tmp_path: Path
         with _working(rig):
             due = rig.house.ledger.jobs()[1].estimated_completion_at
             assert due == rig.house.clock.now() + timedelta(seconds=2)
+
+
+def test_first_recording_has_an_estimate_where_the_machine_was_measured(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine(default=[STALL], declared_s=20.0)) as rig:
+        write_measured(tmp_path / ".state", [figure(model="demo", rtf=0.5), figure(model="other", rtf=0.1)])
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        with _working(rig):
+            due = rig.only_job().estimated_completion_at
+            assert due == rig.house.clock.now() + timedelta(seconds=10)
 
 
 def test_recording_without_speech_completes_with_the_verdict_empty(tmp_path: Path) -> None:

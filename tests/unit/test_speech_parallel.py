@@ -1,32 +1,18 @@
+"""How the cores are divided between windows: by the settings, by what was measured, and what that is."""
+
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cesar_watch.core.recording_settings import EngineSettings
-from cesar_watch.speech.measured import NAME, Figure, best, read_measured, write_measured
-from cesar_watch.speech.parallel import MOST_WORKERS, plan
-
-CORES = len(os.sched_getaffinity(0))
-
-
-def figure(**changes: Any) -> Figure:
-    usual = {
-        "model": "small",
-        "device": "cpu",
-        "compute_type": "int8",
-        "batch_size": 1,
-        "cores": CORES,
-        "workers": 3,
-        "threads": 5,
-        "rtf": 0.1,
-        "peak_bytes": 500_000_000,
-        "measured_at": "2026-03-01T12:00:00Z",
-    }
-    return Figure.model_validate(usual | changes)
+from cesar_watch.speech.engines import division
+from cesar_watch.speech.measured import NAME, best, read_measured, write_measured
+from cesar_watch.speech.models import DEMO_DIR
+from cesar_watch.speech.parallel import MOST_WORKERS, divisions, plan
+from tests.builders import CORES, figure
 
 
 def settings(**keys: Any) -> EngineSettings:
@@ -54,6 +40,11 @@ def test_what_the_settings_say_holds(keys: dict[str, int], expected: tuple[int, 
     assert plan(settings(**keys), cores=8) == expected
 
 
+def test_what_they_leave_open_takes_no_more_memory_than_there_is_and_leaves_no_core_idle() -> None:
+    assert division(settings(memory_limit_bytes=1), DEMO_DIR) == (1, CORES)
+    assert division(settings(memory_limit_bytes=1, workers=3, threads=2), DEMO_DIR) == (3, 2)
+
+
 def test_what_they_leave_open_is_as_it_was_fastest() -> None:
     figures = [figure(workers=2, threads=1, rtf=0.2), figure(workers=1, threads=2, rtf=0.15)]
     assert plan(settings(), figures) == (1, 2)
@@ -72,6 +63,29 @@ def test_figures_of_something_else_do_not_count(other: dict[str, Any]) -> None:
 @pytest.mark.parametrize("keys", [{"device": "cuda"}, {"compute_type": "float32"}, {"workers": 1}, {"threads": 1}])
 def test_figures_that_the_settings_rule_out_do_not_count(keys: dict[str, Any]) -> None:
     assert best([figure()], settings(**keys)) is None
+
+
+@pytest.mark.parametrize("asked", ["default", "auto", "int8", "int8_float32"])
+def test_figures_count_for_settings_that_ask_for_the_same_numbers_by_another_name(asked: str) -> None:
+    assert best([figure(compute_type="int8_float32")], settings(compute_type=asked)) == figure()
+
+
+@pytest.mark.parametrize(
+    ("keys", "cores", "expected"),
+    [
+        ({}, 1, [(1, 1)]),
+        ({}, 2, [(1, 2), (2, 1)]),
+        ({}, 6, [(1, 6), (2, 3), (4, 1), (6, 1)]),
+        ({}, 16, [(1, 16), (2, 8), (4, 4), (8, 2), (16, 1)]),
+        ({"workers": 3}, 16, [(3, 5)]),
+        ({"threads": 4}, 16, [(1, 4), (2, 4), (4, 4)]),
+        ({"workers": 3, "threads": 7}, 2, [(3, 7)]),
+    ],
+)
+def test_ways_that_are_worth_measuring_are_those_that_the_settings_leave_open(
+    keys: dict[str, int], cores: int, expected: list[tuple[int, int]]
+) -> None:
+    assert divisions(settings(**keys), cores=cores) == expected
 
 
 def test_figures_are_read_back_and_newer_ones_take_the_place_of_those_of_the_same_model(tmp_path: Path) -> None:
