@@ -29,9 +29,9 @@ soak: install ## Decode thousands of damaged recordings: minutes
 	$(BIN)/python -m tests.soak
 
 bench: install ## Run the benchmarks: ratios measured side by side on this machine
-	$(BIN)/python tools/bench.py
-	$(BIN)/python tools/bench_spool.py
-	$(BIN)/python tools/bench_intake.py
+	$(BIN)/python -m tools.bench
+	$(BIN)/python -m tools.bench_spool
+	$(BIN)/python -m tools.bench_intake
 
 faults: install ## Break it on purpose, at every call that changes the disk: minutes
 	$(BIN)/python -m tests.faults

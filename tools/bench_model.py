@@ -1,6 +1,6 @@
 """Make a Whisper for benchmarks: real shapes, seeded noise, and the same words in every 30 seconds.
 
-    python tools/bench_model.py tiny FOLDER
+    python -m tools.bench_model tiny FOLDER
 
 The weights are noise, so the cost of every layer is that of the real model. What is decoded is fixed: the decoder's
 position encodings point at the embedding of the next token, so that each 30 s window says the same 80 words between

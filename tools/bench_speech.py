@@ -1,7 +1,7 @@
 """Benchmarks of speech: the real service beside faster-whisper's own calls, on the same work.
 
-    python tools/bench_speech.py                    what `make bench` runs, some minutes
-    python tools/bench_speech.py --full             a recording of 24 hours, 200 clips: an hour
+    python -m tools.bench_speech                    what `make bench` runs, some minutes
+    python -m tools.bench_speech --full             a recording of 24 hours, 200 clips: an hour
 
 The model has the shape of whisper-tiny and says the same in every 30 seconds (tools/bench_model.py), but for the word
 error rate, which is the bundled model's. Options are the same on both sides, all cores are used, nothing is loaded at
@@ -33,10 +33,7 @@ from rich.table import Table
 import cesar_watch
 from cesar_watch.core.humanize import duration, size
 from cesar_watch.speech.models import DEMO_DIR
-
-sys.path.insert(0, str(Path(__file__).parent))
-import bench_model
-import bench_service
+from tools import bench_model, bench_service
 
 Sound = npt.NDArray[np.float32]
 
@@ -101,8 +98,10 @@ def joined(folder: Path, minutes: float) -> tuple[Path, list[str]]:
     names = ["meeting.m4a", "numbers.wav", "letters.mp3", "shopping.ogg"]
     sounds = [decode_audio(str(RECORDINGS / name)) for name in names]
     texts = [words((RECORDINGS / name).with_suffix(".expected.txt").read_text()) for name in names]
-    pause, pieces, spoken = np.zeros(RATE, np.float32), [], []
-    while sum(map(len, pieces)) < minutes * 60 * RATE:
+    pause = np.zeros(RATE, np.float32)
+    pieces: list[Sound] = []
+    spoken: list[str] = []
+    while sum(len(piece) for piece in pieces) < minutes * 60 * RATE:
         for sound, text in zip(sounds, texts, strict=True):
             pieces += [sound, pause]
             spoken += text
@@ -149,7 +148,9 @@ def plain(how: str, model: str, vad: bool, paths: Iterable[str]) -> dict[str, An
 def aside(how: str, model: Path, paths: Sequence[Path], *, vad: bool = True) -> dict[str, Any]:
     """Run a plain side in a process of its own."""
     asked = json.dumps([how, str(model), vad, [str(path) for path in paths]])
-    done = subprocess.run([sys.executable, __file__, "--side", asked], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.bench_speech", "--side", asked], check=True, capture_output=True, text=True
+    )
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
 

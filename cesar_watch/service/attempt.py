@@ -110,11 +110,7 @@ class Attempt:
         except LeaseLost:
             raise
         except CesarError as fault:
-            if fault.reason == CONCLUDED and self._is_ending is not None:
-                return retrying.release(self._house, self._fresh(), self._is_ending)
-            if fault.reason == EngineLost.reason:
-                self._lost(self._job)
-            return self._failed(fault)
+            return self._broken_off(fault)
         except OSError as fault:
             # Everything inside the recording is read by the engine or wrapped where it is read, so
             # an operating-system error that arrives here came from one of our own folders.
@@ -137,6 +133,13 @@ class Attempt:
         if twin.state is State.COMPLETED:
             return endings.recognise(self._house, self._fresh(), twin)
         return retrying.wait_for(self._house, self._fresh(), twin)
+
+    def _broken_off(self, fault: CesarError) -> Job:
+        if fault.reason == CONCLUDED and self._is_ending is not None:
+            return retrying.release(self._house, self._fresh(), self._is_ending)
+        if fault.reason == EngineLost.reason:
+            self._lost(self._job)
+        return self._failed(fault)
 
     def _fresh(self) -> Job:
         """Return the job as it stands now, with what people asked for meanwhile.

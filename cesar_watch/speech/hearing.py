@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cesar_watch.core.job import Precedence, precedence
+from cesar_watch.core.transcript import Window
 from cesar_watch.speech.audio import AudioStream, open_audio
 from cesar_watch.speech.languages import Spoken, with_language
 from cesar_watch.speech.protocol import Event, Failed, Finished, Heard, Started, Transcribe, WindowDone
