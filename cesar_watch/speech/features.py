@@ -29,22 +29,28 @@ class PiecewiseFeatures(FeatureExtractor):  # type: ignore[misc]  # the library 
         if chunk_length is not None:
             self.n_samples = chunk_length * self.sampling_rate
             self.nb_max_frames = self.n_samples // self.hop_length
-        margin = self.n_fft // 2
-        padded = np.pad(np.pad(waveform, (0, padding)), margin, mode="reflect")
-        frames = (len(padded) - self.n_fft) // self.hop_length
-        pieces = [
-            self._power(padded[first * self.hop_length :], min(PIECE_FRAMES, frames - first))
-            for first in range(0, frames, PIECE_FRAMES)
-        ]
-        log_spec = np.log10(np.clip(np.concatenate(pieces, axis=1), a_min=1e-10, a_max=None))
-        log_spec = np.maximum(log_spec, log_spec.max() - 8.0)
-        features: npt.NDArray[np.float32] = (log_spec + 4.0) / 4.0
+        frames = (len(waveform) + padding) // self.hop_length
+        features = np.empty((len(self.mel_filters), frames), np.float32)
+        for first in range(0, frames, PIECE_FRAMES):
+            last = min(first + PIECE_FRAMES, frames)
+            features[:, first:last] = self._power(self._padded(waveform, padding, first, last))
+        np.log10(np.maximum(features, 1e-10, out=features), out=features)
+        np.maximum(features, features.max() - 8.0, out=features)
+        features += 4.0
+        features /= 4.0
         return features
 
-    def _power(self, padded: npt.NDArray[np.float32], frames: int) -> npt.NDArray[np.float32]:
-        """Return the mel power of the first frames, shape (mels, frames)."""
+    def _padded(self, waveform: npt.NDArray[np.float32], padding: int, first: int, last: int) -> npt.NDArray[np.float32]:
+        """Return the sound of frames [first, last), and half a frame on either side: past an edge, its mirror image."""
+        margin, length = self.n_fft // 2, len(waveform) + padding
+        begin, end = first * self.hop_length - margin, (last - 1) * self.hop_length + margin
+        piece = waveform[max(0, begin) : end]
+        piece = np.pad(piece, (0, max(0, min(end, length) - max(0, begin) - len(piece))))
+        return np.pad(piece, (max(0, -begin), max(0, end - length)), mode="reflect")
+
+    def _power(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the mel power of sound, shape (mels, frames)."""
         window = np.hanning(self.n_fft + 1)[:-1].astype("float32")
-        samples = padded[: (frames - 1) * self.hop_length + self.n_fft]
         stft = self.stft(samples, self.n_fft, self.hop_length, window=window, center=False, return_complex=True)
         power: npt.NDArray[np.float32] = self.mel_filters @ np.abs(stft.astype("complex64")) ** 2
         return power

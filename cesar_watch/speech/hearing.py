@@ -242,11 +242,11 @@ class Hearing:
         self._spoken = spoken
 
     def _offer(self, cut: Cut) -> bool:
-        """Wait until the window before was taken; return False where nobody wants this one."""
+        """Wait until the window is taken: a further one would only take memory. Return False if nobody wants it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._ready is None or self._end is not None)
             if self._end is not None:
                 return False
             self._ready = cut
             self._changed.notify_all()
-            return True
+            self._changed.wait_for(lambda: self._ready is None)
+            return self._end is None

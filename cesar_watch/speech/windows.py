@@ -106,10 +106,15 @@ def cut_windows(
         # More than `length`, not exactly: so the last window is the last however the blocks fall.
         while held > length:
             audio = np.concatenate(pieces, axis=1)
+            # What is not needed goes at once: the VAD takes its time, and whoever takes the window even more.
+            pieces.clear()
             spans = [vad(channel[:length]) for channel in audio]
             end = best_cut(union(spans), length)
-            pieces = [audio[:, end:].copy()]
-            yield Cut(index, start, audio[:, :end], tuple(_before(found, end) for found in spans))
+            pieces.append(audio[:, end:].copy())
+            cut = Cut(index, start, audio[:, :end], tuple(_before(found, end) for found in spans))
+            del audio
+            yield cut
+            del cut
             held -= end
             index += 1
             start += end
