@@ -49,7 +49,7 @@ class SpoolSettings(Section):
 
     root: Path = Field(Path("."), description="The spool: inbox/, outbox/ and the other rooms lie in it, on one mount.")
     state_dir: Path | None = Field(
-        None, description="Ledger and lock; always on a local disk. Left out: <root>/.state."
+        None, description="Ledger, lock and kept transcripts; always on a local disk. Left out: <root>/.state."
     )
     claim: Literal["move", "copy"] = Field(
         "move",
@@ -63,7 +63,9 @@ class SpoolSettings(Section):
     )
     recursive: bool = Field(False, description="Look into subfolders of the inbox too; they are mirrored in outbox/.")
     watch_mode: Literal["auto", "events", "poll"] = Field(
-        "auto", description="auto: file events on local disks, polling on network mounts. Both rescan."
+        "auto",
+        description="auto: file events on local disks, polling on network mounts. events, poll: one of them "
+        "everywhere. All rescan.",
     )
     rescan_s: Seconds = Field(30.0, description="The inbox is looked through this often though no event came.")
     poll_s: Seconds = Field(
@@ -144,7 +146,9 @@ class SpoolSettings(Section):
 class RetrySettings(Section):
     """What happens after an attempt that failed for a passing reason. Also used for notices."""
 
-    max_attempts: Annotated[int, Field(ge=1)] = Field(3, description="Attempts before a recording goes to failed/.")
+    max_attempts: Annotated[int, Field(ge=1)] = Field(
+        3, description="Attempts in a row, without a window done in them, before a recording goes to failed/."
+    )
     backoff_s: Annotated[float, Field(ge=0)] = Field(
         30.0, description="Wait before the second attempt; doubled for each further one, with jitter."
     )
@@ -152,7 +156,7 @@ class RetrySettings(Section):
 
 
 class NotifySettings(Section):
-    """One channel that is told about finished jobs, and about pauses of the service."""
+    """One channel that is told about finished jobs, and about pauses and troubles of the service."""
 
     url: str = Field(description='An apprise URL: "ntfy://host/topic", "mailto://...", "json://host/path" ...')
     events: list[NoticeEvent] = Field(
@@ -161,7 +165,9 @@ class NotifySettings(Section):
         "the GPU failed and the CPU takes over.",
     )
     match: str = Field(
-        "*", description='Only recordings whose inbox path matches this glob ("interviews/*"); pauses always.'
+        "*",
+        description='Only recordings whose inbox path matches this glob ("interviews/*"); what is told of the service '
+        "itself always.",
     )
     title: str = Field("{name}: {status}", description="Placeholders: {name} {status} {job_id} {message}.")
     body: str = Field("{message}", description="The same placeholders, and {text}, the transcript's beginning.")

@@ -30,7 +30,7 @@ class NoticeQueue:
             NoticeRow.insert(row).on_conflict_ignore().execute(self._database)
 
     def due(self, now: datetime, longest_wait_s: float = math.inf) -> QueuedNotice | None:
-        """Return the oldest notice whose time has come; `longest_wait_s` as for `Ledger.lease_next`."""
+        """Return the oldest notice whose time has come; `longest_wait_s` as for `Ledger.next_due`."""
         found = ask(self._path, self._database, _NEXT_DUE, due_by(now, longest_wait_s), to_queued_notice)
         return found[0] if found else None
 

@@ -67,7 +67,9 @@ class EngineSettings(Section):
     )
     beam_size: Annotated[int, Field(ge=1, le=20)] = Field(5, description="Beam search width.")
     window_s: Annotated[float, Field(ge=5, le=3600)] = Field(
-        300.0, description="Seconds of recording that are worked on, and made durable, at a time; at most."
+        300.0,
+        description="The longest window: so many seconds of a recording are worked on, and made durable, at a time. "
+        "Short recordings have shorter ones.",
     )
     audio_track: Annotated[int, Field(ge=0)] = Field(
         0, description="Which audio track of a recording that has several: 1 is the first; 0: its default one."
@@ -84,16 +86,26 @@ class EngineSettings(Section):
     languages: list[str] = Field(
         [], description='The only languages that may be detected (["cs", "en"]). Left out: all that the model knows.'
     )
-    multilingual: bool = Field(False, description="Detect the language anew in each window.")
+    multilingual: bool = Field(
+        False, description="Detect the language anew in each window; not where `language` is set."
+    )
     task: Literal["transcribe", "translate"] = Field("transcribe", description="translate: into English.")
-    initial_prompt: str | None = Field(None, description="Text that shows the model the style and names to expect.")
-    hotwords: str | None = Field(None, description="Words that the model should prefer.")
+    initial_prompt: str | None = Field(
+        None,
+        description="Text that shows the model the style and names to expect, at the beginning of each window; with "
+        "batches, of each piece.",
+    )
+    hotwords: str | None = Field(None, description="Words that the model should prefer throughout.")
     word_timestamps: bool = Field(True, description="Time every word, not only every segment.")
     condition_on_previous_text: bool = Field(
-        False, description="Feed each segment's text to the next inside a window; risks repetition loops."
+        False,
+        description="Show the model the text before what it hears, also from window to window: a recording's windows "
+        "are then worked on one by one. Risks repetition loops.",
     )
     isolation: Literal["process", "thread"] = Field(
-        "process", description="process: decoder and model live in a process that can be killed."
+        "process",
+        description="process: decoder and model live in a process that can be killed. thread: in the service itself, "
+        "which their crash ends.",
     )
     nice: Annotated[int, Field(ge=0, le=19)] = Field(
         0, description="By how much the engine process stands back behind other programs that want the processor."

@@ -32,7 +32,7 @@ from cesar_watch.speech.transcribe import Progress, transcribe
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 15.0
-"""How long a graceful stop waits for the running window; the service must be gone after 30 s."""
+"""How long a graceful stop waits for the running windows; the service must be gone after 30 s."""
 HEARTBEAT_S = 5.0
 
 
@@ -52,7 +52,7 @@ class Stop:
 
 
 class Attempt:
-    """Work on one leased job. Owned by the worker thread; used once.
+    """Work on one leased job. Owned by a worker's thread; used once.
 
     Args:
         beat: Called whenever the attempt shows that it is alive.

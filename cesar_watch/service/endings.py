@@ -1,15 +1,15 @@
 """How a job ends, and how an ended one begins again: files first, then the ledger.
 
-Every ending is the same six steps, each durable before the next, each repeatable after a crash:
+Every ending is these steps, as far as it has them, each durable before the next, each repeatable after a crash:
 
-1. where the recording will rest is committed to the ledger (`moving_to`), with the verdict;
-2. outputs appear in the outbox and the transcript is kept (completed), or the reason file appears beside the resting
-   place (failed); a duplicate needs none of its own;
-3. the sidecar gets its final state: for clients it is the commit marker;
-4. the recording moves to its resting place, never replacing anything, and its settings file follows; a copy whose
-   source is still in the inbox, which is then the resting place, is removed (`service/sources.py`);
-5. state and notices are committed together;
-6. the job's folder, by now only a checkpoint, is removed.
+1. outputs appear in the outbox, and the transcript is kept (completed only);
+2. where the recording will rest is committed to the ledger (`moving_to`), behind what is said of it;
+3. the reason file appears beside the resting place (failed, cancelled);
+4. the sidecar gets its final state: for clients it is the commit marker;
+5. the recording moves to its resting place, never replacing anything, and its settings file and marker follow; a copy
+   whose source is still in the inbox, which is then the resting place, is removed (`service/sources.py`);
+6. state and notices are committed together;
+7. the job's folder, by now only a checkpoint, is removed.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def _publish(house: House, job: Job, transcript: Transcript) -> Job:
 
 
 def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") -> Job:
-    """Carry out steps 1 and 3 to 6 of an ending; step 2 belongs to the kind of ending."""
+    """Carry out steps 2 to 7 of an ending."""
     spool, ledger = house.spool, house.ledger
     source = spool.absolute(job.source)
     while True:

@@ -1,6 +1,6 @@
 """The supervisor: starts the parts, watches their health, owns the signals, ends everything in order.
 
-SIGTERM or SIGINT: stop claiming, make the running window durable, hand the lease back, exit within 30 s; a second
+SIGTERM or SIGINT: stop claiming, make the running windows durable, hand the leases back, exit within 30 s; a second
 one exits at once. SIGHUP: read the settings again; bad ones are refused and the old ones stay.
 """
 
