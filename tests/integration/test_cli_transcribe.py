@@ -120,6 +120,7 @@ def test_transcript_of_a_file_whose_name_is_not_utf_8_keeps_its_bytes(transcribe
         (("numbers.wav", "--beside", "--to", "x"), "Choose one"),
         (("numbers.wav", "--format", "docx"), "no format 'docx'"),
         (("numbers.wav", "gone.wav", "--beside"), "gone.wav does not exist"),
+        ((f"{'x' * 300}.wav",), "can't be read: File name too long"),
         (("numbers.wav", "--to", "letters.mp3"), "letters.mp3 can't be made"),
         (("numbers.wav", "--set", "engine.nonsense=1"), "settings are wrong"),
     ],
@@ -142,6 +143,21 @@ def test_transcript_that_is_there_is_never_replaced_and_nothing_is_begun(transcr
     assert names(folder) == ["letters.mp3", "numbers.txt", "numbers.wav"]
 
 
+def test_standard_output_that_can_not_be_written_is_told_in_a_sentence(folder: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "transcribe", "numbers.wav"],
+            cwd=folder,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+
+    assert done.returncode == 2
+    assert done.stderr.endswith(b"\ncesar-watch: Standard output can't be written: No space left on device.\n")
+
+
 # --- what is said -----------------------------------------------------------------------------------
 
 
@@ -152,7 +168,7 @@ def test_file_that_fails_is_told_in_a_sentence_and_the_others_are_transcribed(
     done = transcribe("broken.mp3", "numbers.wav", "--beside")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.search(r"^cesar-watch: broken\.mp3: broken\.mp3 [^\n]+\.$", done.stderr, re.MULTILINE)
+    assert re.search(r"^cesar-watch: broken\.mp3 is not a recording [^\n]+\.$", done.stderr, re.MULTILINE)
     assert names(folder) == ["broken.mp3", "letters.mp3", "numbers.txt", "numbers.wav"]
 
 
@@ -224,14 +240,17 @@ def working(folder: Path, *asked: str, **streams: Any) -> Iterator[subprocess.Po
             process.kill()
 
 
-def test_ctrl_c_ends_it_at_once_and_leaves_no_half_file_and_no_process(folder: Path) -> None:
+@pytest.mark.parametrize(("asking", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signal_ends_it_at_once_and_leaves_no_half_file_and_no_process(
+    folder: Path, asking: signal.Signals, status: int
+) -> None:
     with working(folder, "--to", "out", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         until(lambda: list((folder.parent / "scratch").glob("*/*/.cesar-checkpoint.jsonl")), "the work's beginning")
         (engine,) = children(process.pid)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(asking)
         told, said = process.communicate(timeout=LIMIT_S)
 
-    assert (process.returncode, told) == (130, b"")
+    assert (process.returncode, told) == (status, b"")
     assert b"Traceback" not in said
     assert not alive(engine)
     assert (names(folder / "out"), names(folder.parent / "scratch")) == ([], [])
