@@ -128,7 +128,10 @@ def _measured(settings: EngineSettings, folder: Path, ways: Sequence[tuple[int, 
             def on_heard(heard_s: float) -> None:
                 bars.update(bar, completed=heard_s)
 
-            return measure(settings, folder, recording, workers=workers, threads=threads, on_heard=on_heard)
+            figure = measure(settings, folder, recording, workers=workers, threads=threads, on_heard=on_heard)
+            # The last words that are told may come before the end of the recording.
+            on_heard(seconds)
+            return figure
 
         return [measured(*way) for way in ways]
 

@@ -128,7 +128,7 @@ def test_nothing_is_stored_where_there_is_no_spool(tmp_path: Path) -> None:
 def test_what_can_not_be_measured_is_told_in_a_sentence(
     bench: Bench, folder: Path, asked: tuple[str, ...], status: int, told: str
 ) -> None:
-    done = bench(*asked)
+    done = bench(*asked, CUDA_VISIBLE_DEVICES="")
 
     assert (done.returncode, done.stdout) == (status, "")
     assert re.match(rf"cesar-watch: [^\n]*{told}", done.stderr)
