@@ -116,6 +116,7 @@ def _orders(
         raise UsageError("Only one file in one format can go to standard output: add --beside, or --to DIR.")
     orders = [Order(path, formats, path.parent if beside else to) for path in files]
     if to is not None:
+        refuse([Order(path, formats) for path in files])  # before a folder is made for nothing
         _make(to)
     refuse(orders)
     return orders

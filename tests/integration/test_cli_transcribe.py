@@ -120,6 +120,7 @@ def test_transcript_of_a_file_whose_name_is_not_utf_8_keeps_its_bytes(transcribe
         (("numbers.wav", "--beside", "--to", "x"), "Choose one"),
         (("numbers.wav", "--format", "docx"), "no format 'docx'"),
         (("numbers.wav", "gone.wav", "--beside"), "gone.wav does not exist"),
+        (("numbers.wav", "gone.wav", "--to", "new"), "gone.wav does not exist"),
         ((f"{'x' * 300}.wav",), "can't be read: File name too long"),
         (("numbers.wav", "--to", "letters.mp3"), "letters.mp3 can't be made"),
         (("numbers.wav", "--set", "engine.nonsense=1"), "settings are wrong"),
