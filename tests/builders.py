@@ -64,6 +64,8 @@ def figure(**changes: Any) -> Figure:
     """Return a figure that was measured on a machine like this one."""
     usual = {
         "model": "small",
+        "asked_device": "auto",
+        "asked_compute_type": "default",
         "device": "cpu",
         "compute_type": "int8_float32",
         "batch_size": 1,

@@ -40,6 +40,8 @@ from cesar_watch.speech.trial import measure
 
 SECONDS_EACH = 300.0
 """Sound for each window at once: some windows one after the other, since the last ones keep not all cores at work."""
+MOST_SECONDS = 36_000.0
+"""A gigabyte among the temporary files."""
 HOUR_S = 3600.0
 
 
@@ -51,7 +53,8 @@ def register(app: typer.Typer) -> None:
 def bench(
     model: ModelOption = None,
     seconds: Annotated[
-        float | None, typer.Option(min=1, help="Length of the recording. Left out: 300 for each window at once.")
+        float | None,
+        typer.Option(min=1, max=MOST_SECONDS, help="Length of the recording. Left out: 300 for each window at once."),
     ] = None,
     config: ConfigOption = None,
     overrides: SetOption = None,
@@ -125,7 +128,10 @@ def _measured(settings: EngineSettings, folder: Path, ways: Sequence[tuple[int, 
             def on_heard(heard_s: float) -> None:
                 bars.update(bar, completed=heard_s)
 
-            return measure(settings, folder, recording, workers=workers, threads=threads, on_heard=on_heard)
+            figure = measure(settings, folder, recording, workers=workers, threads=threads, on_heard=on_heard)
+            # The last words that are told may come before the end of the recording.
+            on_heard(seconds)
+            return figure
 
         return [measured(*way) for way in ways]
 

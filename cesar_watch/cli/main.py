@@ -1,7 +1,7 @@
 """The command `cesar-watch`: its sub-commands, and how errors become messages and exit codes.
 
 0 success, 1 jobs failed, 2 usage or configuration, 3 spool or model unusable, 4 another instance runs,
-130 ended by Ctrl-C.
+130 ended by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -68,12 +68,24 @@ def make_app(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
+def _end_tidily() -> None:
+    """Let SIGTERM and a terminal that is closed end a command as Ctrl-C does, so that nothing half-made is left."""
+
+    def end(number: int, _: object) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, end)
+
+
 def main() -> None:
     """Run the command line. Errors of ours become one message on standard error and their exit code."""
     arguments = sys.argv[1:]
     try:
         app = make_app(arguments)
         if arguments[:1] not in SERVING:
+            _end_tidily()
             let_go()
         app()
     except KeyboardInterrupt:

@@ -54,7 +54,11 @@ def register(app: typer.Typer) -> None:
 
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Recordings or videos. They stay as they are.")],
+    files: Annotated[
+        list[Path],
+        # What can't be read is refused below, as all else that is wrong with a file.
+        typer.Argument(metavar="FILE", readable=False, help="Recordings or videos. They stay as they are."),
+    ],
     *,
     formats: FormatsOption = ["txt"],  # noqa: B006 (typer reads it, and nobody changes it)
     beside: Annotated[
@@ -65,7 +69,10 @@ def transcribe(
         typer.Option(metavar="DIR", help="Write into this folder, which is made if it is missing. Replaces no file."),
     ] = None,
     model: ModelOption = None,
-    language: Annotated[str | None, typer.Option(metavar="CODE", help="Left out: detected on speech.")] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="CODE", help="As in engine.language. Left out: that of the settings, or detected."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --beside or --to: print a line of JSON about each file.")
     ] = False,
@@ -85,13 +92,13 @@ def transcribe(
             bars.end(outcome.order)
             has_failed |= outcome.error is not None
             if as_json:
-                typer.echo(json.dumps(_as_json(outcome)))
+                _print(json.dumps(_as_json(outcome)).encode() + b"\n")
                 continue
             _tell_of(outcome)
             if outcome.order.folder is None:
                 printed = b"".join(outcome.contents.values())
     # Only now, since it may go to the terminal on which progress was shown.
-    typer.echo(printed, nl=False)
+    _print(printed)
     raise typer.Exit(has_failed)
 
 
@@ -109,6 +116,7 @@ def _orders(
         raise UsageError("Only one file in one format can go to standard output: add --beside, or --to DIR.")
     orders = [Order(path, formats, path.parent if beside else to) for path in files]
     if to is not None:
+        refuse([Order(path, formats) for path in files])  # before a folder is made for nothing
         _make(to)
     refuse(orders)
     return orders
@@ -118,7 +126,21 @@ def _make(folder: Path) -> None:
     try:
         make_dirs(folder.absolute())
     except OSError as fault:
-        raise UsageError(f"{printable(str(folder))} can't be made: {fault.strerror}.") from None
+        raise UsageError(f"{printable(str(folder))} can't be made: {fault.strerror}. Choose another folder.") from None
+
+
+def _print(content: bytes) -> None:
+    """Write to standard output.
+
+    Raises:
+        UsageError: It can't be written, as when it goes into a file on a full disk.
+    """
+    try:
+        typer.echo(content, nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as fault:
+        raise UsageError(f"Standard output can't be written: {fault.strerror}.") from None
 
 
 @contextlib.contextmanager
@@ -193,7 +215,10 @@ def _tell_of(outcome: Outcome) -> None:
     """Say what a person has to know of an outcome; that all is well, only on a terminal."""
     name = str(outcome.order.recording)
     if outcome.error is not None:
-        tell(f"{name}: {outcome.error}")
+        told = str(outcome.error)
+        # Most errors begin with the recording's own name, without its folder.
+        about = told.removeprefix(f"{outcome.order.recording.name} ")
+        tell(f"{name}: {told}" if about == told else f"{name} {about}")
         return
     assert outcome.transcript is not None
     assert outcome.quality is not None

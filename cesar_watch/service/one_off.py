@@ -5,8 +5,10 @@ A recording never leaves its place. What is made of it appears whole, and replac
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -187,19 +189,30 @@ def refuse(orders: Sequence[Order]) -> None:
     """Refuse what can be seen to fail before anything is begun.
 
     Raises:
-        UsageError: A recording is not there, or an output can't be written, is there already, or would be made twice.
+        UsageError: A recording can't be read, or an output can't be written, is there already, or would be made twice.
     """
     makers: dict[Path, Path] = {}
     for order in orders:
-        if not order.recording.is_file():
-            what = "is no file" if order.recording.exists() else "does not exist"
-            raise UsageError(f"{_shown(order.recording)} {what}: name recordings.")
+        _refuse_recording(order.recording)
         for path in order.outputs.values():
             _refuse_output(path)
             if path in makers:
                 both = f"{_shown(makers[path])} and {_shown(order.recording)}"
                 raise UsageError(f"{both} would both become {_shown(path)}: transcribe them into different folders.")
             makers[path] = order.recording
+
+
+def _refuse_recording(path: Path) -> None:
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        raise UsageError(f"{_shown(path)} does not exist: correct its name.") from None
+    except OSError as fault:
+        raise _unreadable(path, fault) from None
+    if not is_file:
+        raise UsageError(f"{_shown(path)} is no file: name recordings.")
+    if not os.access(path, os.R_OK):
+        raise _unreadable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def _refuse_output(path: Path) -> None:
@@ -231,6 +244,10 @@ def _taken(path: Path) -> UsageError:
 
 def _unwritable(path: Path, fault: OSError) -> UsageError:
     return UsageError(f"{_shown(path)} can't be written: {fault.strerror or fault}.")
+
+
+def _unreadable(path: Path, fault: OSError) -> UsageError:
+    return UsageError(f"{_shown(path)} can't be read: {fault.strerror or fault}.")
 
 
 def _is_cut_short(source: Path) -> bool:

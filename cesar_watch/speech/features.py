@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.feature_extractor import FeatureExtractor
 
+Floats = npt.NDArray[np.float32]
+
 PIECE_FRAMES = 3000
 """30 s: what the encoder takes at a time."""
 
@@ -16,9 +18,7 @@ PIECE_FRAMES = 3000
 class PiecewiseFeatures(FeatureExtractor):  # type: ignore[misc]  # the library has no types
     """Makes what the library's extractor makes, bit for bit, in pieces of 30 s."""
 
-    def __call__(
-        self, waveform: npt.NDArray[np.float32], padding: int = 160, chunk_length: int | None = None
-    ) -> npt.NDArray[np.float32]:
+    def __call__(self, waveform: Floats, padding: int = 160, chunk_length: int | None = None) -> Floats:
         """Return float32 features of shape (mels, frames), a frame each 10 ms.
 
         Args:
@@ -40,7 +40,7 @@ class PiecewiseFeatures(FeatureExtractor):  # type: ignore[misc]  # the library 
         features /= 4.0
         return features
 
-    def _padded(self, waveform: npt.NDArray[np.float32], padding: int, first: int, last: int) -> npt.NDArray[np.float32]:
+    def _padded(self, waveform: Floats, padding: int, first: int, last: int) -> Floats:
         """Return the sound of frames [first, last), and half a frame on either side: past an edge, its mirror image."""
         margin, length = self.n_fft // 2, len(waveform) + padding
         begin, end = first * self.hop_length - margin, (last - 1) * self.hop_length + margin
@@ -48,9 +48,9 @@ class PiecewiseFeatures(FeatureExtractor):  # type: ignore[misc]  # the library 
         piece = np.pad(piece, (0, max(0, min(end, length) - max(0, begin) - len(piece))))
         return np.pad(piece, (max(0, -begin), max(0, end - length)), mode="reflect")
 
-    def _power(self, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _power(self, samples: Floats) -> Floats:
         """Return the mel power of sound, shape (mels, frames)."""
         window = np.hanning(self.n_fft + 1)[:-1].astype("float32")
         stft = self.stft(samples, self.n_fft, self.hop_length, window=window, center=False, return_complex=True)
-        power: npt.NDArray[np.float32] = self.mel_filters @ np.abs(stft.astype("complex64")) ** 2
+        power: Floats = self.mel_filters @ np.abs(stft.astype("complex64")) ** 2
         return power

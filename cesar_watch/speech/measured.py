@@ -23,11 +23,14 @@ NAME = "measured.json"
 class Figure(Value):
     """One way to run a model, and what it came to.
 
-    `rtf` is the real-time factor: processing seconds per second of sound, all cores at work. `peak_bytes` is the most
-    memory that the engine held. `cores` are those that it could use.
+    The `asked_` ones are as in the settings, `device` and `compute_type` what the model then ran on. `rtf` is the
+    real-time factor: processing seconds per second of sound, all cores at work. `peak_bytes` is the most memory that
+    the engine held. `cores` are those that it could use.
     """
 
     model: str
+    asked_device: str
+    asked_compute_type: str
     device: str
     compute_type: str
     batch_size: int
@@ -53,31 +56,40 @@ def read_measured(state_dir: Path) -> tuple[Figure, ...]:
 
 
 def write_measured(state_dir: Path, figures: Sequence[Figure]) -> None:
-    """Keep figures in place of older ones of the same model and settings; durable after return.
+    """Keep figures in place of older ones of the same way to run the same model; durable after return.
 
     Raises:
         OSError: The state directory can't be written; the older ones stay.
     """
-    others = [old for old in read_measured(state_dir) if not any(_is_about_same(old, new) for new in figures)]
+    others = [old for old in read_measured(state_dir) if not any(_takes_place(new, old) for new in figures)]
     content = _Page(figures=(*others, *figures)).model_dump_json(indent=1)
     write_replace(state_dir / NAME, content.encode() + b"\n", staging=state_dir)
 
 
 def best(figures: Iterable[Figure], settings: EngineSettings) -> Figure | None:
-    """Return the fastest way of those that were measured for these settings and the cores that there are now."""
+    """Return the fastest way of those that were measured for these settings and the cores that there are now.
+
+    What "auto" and "default" come to is known when a model is loaded: for them those figures count that were measured
+    with them, for a name that says more also those that came to it.
+    """
     cores = len(os.sched_getaffinity(0))
     fitting = (
         figure
         for figure in figures
         if (figure.model, figure.batch_size, figure.cores) == (settings.model, settings.batch_size, cores)
-        and settings.device in ("auto", figure.device)
-        and (settings.compute_type in ("default", "auto") or figure.compute_type.startswith(settings.compute_type))
+        and settings.device in (figure.asked_device, figure.device)
+        and settings.compute_type in (figure.asked_compute_type, figure.compute_type)
         and settings.workers in (0, figure.workers)
         and settings.threads in (0, figure.threads)
     )
     return min(fitting, key=lambda figure: figure.rtf, default=None)
 
 
-def _is_about_same(one: Figure, other: Figure) -> bool:
-    keys = ("model", "device", "compute_type", "batch_size", "cores")
-    return all(getattr(one, key) == getattr(other, key) for key in keys)
+def _takes_place(new: Figure, old: Figure) -> bool:
+    """Whether a figure is of the same way as an older one, or shows that the model does not run any more as it did."""
+
+    def is_same(*keys: str) -> bool:
+        return all(getattr(new, key) == getattr(old, key) for key in keys)
+
+    is_about_same = is_same("model", "asked_device", "asked_compute_type", "batch_size", "cores")
+    return is_about_same and (is_same("workers", "threads") or not is_same("device", "compute_type"))

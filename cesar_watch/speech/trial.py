@@ -46,6 +46,8 @@ def measure(
         peak = peak_bytes(engine.pid)
     return Figure(
         model=settings.model,
+        asked_device=settings.device,
+        asked_compute_type=settings.compute_type,
         device=loaded.device,
         compute_type=loaded.compute_type,
         batch_size=settings.batch_size,

@@ -120,6 +120,8 @@ def test_transcript_of_a_file_whose_name_is_not_utf_8_keeps_its_bytes(transcribe
         (("numbers.wav", "--beside", "--to", "x"), "Choose one"),
         (("numbers.wav", "--format", "docx"), "no format 'docx'"),
         (("numbers.wav", "gone.wav", "--beside"), "gone.wav does not exist"),
+        (("numbers.wav", "gone.wav", "--to", "new"), "gone.wav does not exist"),
+        ((f"{'x' * 300}.wav",), "can't be read: File name too long"),
         (("numbers.wav", "--to", "letters.mp3"), "letters.mp3 can't be made"),
         (("numbers.wav", "--set", "engine.nonsense=1"), "settings are wrong"),
     ],
@@ -142,6 +144,21 @@ def test_transcript_that_is_there_is_never_replaced_and_nothing_is_begun(transcr
     assert names(folder) == ["letters.mp3", "numbers.txt", "numbers.wav"]
 
 
+def test_standard_output_that_can_not_be_written_is_told_in_a_sentence(folder: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "transcribe", "numbers.wav"],
+            cwd=folder,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+
+    assert done.returncode == 2
+    assert done.stderr.endswith(b"\ncesar-watch: Standard output can't be written: No space left on device.\n")
+
+
 # --- what is said -----------------------------------------------------------------------------------
 
 
@@ -152,7 +169,7 @@ def test_file_that_fails_is_told_in_a_sentence_and_the_others_are_transcribed(
     done = transcribe("broken.mp3", "numbers.wav", "--beside")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.search(r"^cesar-watch: broken\.mp3: broken\.mp3 [^\n]+\.$", done.stderr, re.MULTILINE)
+    assert re.search(r"^cesar-watch: broken\.mp3 is not a recording [^\n]+\.$", done.stderr, re.MULTILINE)
     assert names(folder) == ["broken.mp3", "letters.mp3", "numbers.txt", "numbers.wav"]
 
 
@@ -201,9 +218,9 @@ def test_option_counts_more_than_set_and_set_more_than_the_environment(transcrib
 
 
 def test_language_that_is_asked_for_is_that_of_the_transcript(transcribe: Transcribe) -> None:
-    done = transcribe("letters.mp3", "--language", "en", "--format", "json")
+    done = transcribe("letters.mp3", "--language", "de", "--format", "json")
 
-    assert json.loads(done.stdout)["language_probability"] == 1.0
+    assert json.loads(done.stdout)["language"] == "de"
 
 
 # --- while it works ---------------------------------------------------------------------------------
@@ -215,24 +232,26 @@ def working(folder: Path, *asked: str, **streams: Any) -> Iterator[subprocess.Po
     for number in range(4):
         shutil.copy(RECORDINGS / "meeting.m4a", folder / f"meeting{number}.m4a")
     files = sorted(path.name for path in folder.glob("meeting*"))
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*COMMAND, "transcribe", *files, *asked], cwd=folder, env=environment(**scratch_of(folder)), **streams
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def test_ctrl_c_ends_it_at_once_and_leaves_no_half_file_and_no_process(folder: Path) -> None:
+@pytest.mark.parametrize(("asking", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signal_ends_it_at_once_and_leaves_no_half_file_and_no_process(
+    folder: Path, asking: signal.Signals, status: int
+) -> None:
     with working(folder, "--to", "out", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         until(lambda: list((folder.parent / "scratch").glob("*/*/.cesar-checkpoint.jsonl")), "the work's beginning")
         (engine,) = children(process.pid)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(asking)
         told, said = process.communicate(timeout=LIMIT_S)
 
-    assert (process.returncode, told) == (130, b"")
+    assert (process.returncode, told) == (status, b"")
     assert b"Traceback" not in said
     assert not alive(engine)
     assert (names(folder / "out"), names(folder.parent / "scratch")) == ([], [])
@@ -252,5 +271,6 @@ def test_terminal_shows_how_far_each_file_is_and_standard_output_does_not(folder
         assert process.stdout.read() == b""
     os.close(terminal)
 
-    assert re.search(rb"meeting2\.m4a .* \d\d% \d:\d\d:\d\d", seen)
-    assert b"meeting0.m4a: 4 min 40 s transcribed into out/meeting0.txt" in seen
+    shown = re.sub(rb"\x1b\[[\d;?]*[a-zA-Z]", b"", seen)
+    assert re.search(rb"meeting2\.m4a .* \d\d% \d:\d\d:\d\d", shown)
+    assert b"meeting0.m4a: 4 min 40 s transcribed into out/meeting0.txt" in shown

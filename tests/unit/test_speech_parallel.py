@@ -60,14 +60,27 @@ def test_figures_of_something_else_do_not_count(other: dict[str, Any]) -> None:
     assert best([figure(**other)], settings()) is None
 
 
-@pytest.mark.parametrize("keys", [{"device": "cuda"}, {"compute_type": "float32"}, {"workers": 1}, {"threads": 1}])
+@pytest.mark.parametrize(
+    "keys", [{"device": "cuda"}, {"compute_type": "float32"}, {"compute_type": "auto"}, {"workers": 1}, {"threads": 1}]
+)
 def test_figures_that_the_settings_rule_out_do_not_count(keys: dict[str, Any]) -> None:
     assert best([figure()], settings(**keys)) is None
 
 
-@pytest.mark.parametrize("asked", ["default", "auto", "int8", "int8_float32"])
-def test_figures_count_for_settings_that_ask_for_the_same_numbers_by_another_name(asked: str) -> None:
-    assert best([figure(compute_type="int8_float32")], settings(compute_type=asked)) == figure()
+@pytest.mark.parametrize(
+    "keys",
+    [{}, {"device": "cpu"}, {"compute_type": "int8_float32"}, {"device": "cpu", "compute_type": "int8_float32"}],
+    ids=["as-they-were-measured", "its-device", "its-numbers", "both"],
+)
+def test_figures_count_for_settings_that_name_what_the_model_ran_on(keys: dict[str, Any]) -> None:
+    assert best([figure()], settings(**keys)) == figure()
+
+
+@pytest.mark.parametrize("asked", [{"asked_device": "cpu"}, {"asked_compute_type": "int8_float32"}])
+def test_figures_of_a_named_device_or_named_numbers_do_not_count_where_the_machine_chooses(
+    asked: dict[str, Any],
+) -> None:
+    assert best([figure(**asked)], settings()) is None
 
 
 @pytest.mark.parametrize(
@@ -88,11 +101,17 @@ def test_ways_that_are_worth_measuring_are_those_that_the_settings_leave_open(
     assert divisions(settings(**keys), cores=cores) == expected
 
 
-def test_figures_are_read_back_and_newer_ones_take_the_place_of_those_of_the_same_model(tmp_path: Path) -> None:
+def test_figures_are_read_back_and_newer_ones_take_the_place_of_those_of_the_same_way(tmp_path: Path) -> None:
     write_measured(tmp_path, [figure(workers=1), figure(workers=2)])
     write_measured(tmp_path, [figure(model="tiny")])
-    write_measured(tmp_path, [figure(workers=4)])
-    assert read_measured(tmp_path) == (figure(model="tiny"), figure(workers=4))
+    write_measured(tmp_path, [figure(workers=2, rtf=0.3)])
+    assert read_measured(tmp_path) == (figure(workers=1), figure(model="tiny"), figure(workers=2, rtf=0.3))
+
+
+def test_figures_of_a_device_on_which_the_model_does_not_run_any_more_go(tmp_path: Path) -> None:
+    write_measured(tmp_path, [figure(workers=1, device="cuda", compute_type="float16")])
+    write_measured(tmp_path, [figure(workers=2)])
+    assert read_measured(tmp_path) == (figure(workers=2),)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b'{"figures": [{}]}'])
