@@ -57,6 +57,7 @@ class Model:
 
     def __init__(self) -> None:
         self.begun: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._tasks: list[Task] = []
         self.detected: list[list[int]] = []
 
     def check(self, options: EngineSettings) -> None:
@@ -82,6 +83,7 @@ class Model:
     ) -> Window:
         language = spoken.language if spoken else None
         task = Task(cut.index, cut.end_s - cut.start_s, told, language, context)
+        self._tasks.append(task)
         self.begun.put(task)
         assert task.go.wait(LIMIT_S)
         if task.fault is not None:
@@ -91,6 +93,11 @@ class Model:
 
     def next(self) -> Task:
         return self.begun.get(timeout=LIMIT_S)
+
+    def release(self) -> None:
+        """Let go of all that was begun."""
+        for task in self._tasks:
+            task.go.set()
 
     def is_idle(self) -> bool:
         """Whether no further window is begun, as far as can be seen in a moment."""
@@ -163,8 +170,7 @@ def make_desk() -> Iterator[Callable[[int], Desk]]:
         closing.start()
         while closing.is_alive():
             closing.join(0.01)
-            while not desk.model.begun.empty():
-                desk.model.next().go.set()
+            desk.model.release()
 
 
 @pytest.fixture(scope="module")
