@@ -2,12 +2,13 @@
 
 Started as a script by `EngineProcess`; imports nothing of ours, so that it begins in no time.
 
-- `talk`: three windows, each when the one before is durable. `long`: as many as are waited for. `short`: one.
+- `talk`: five windows, a tenth of a second each, when the one before is durable. `long`: a thousand. `short`: one.
 - `stall`: opened, and then nothing comes; what the service asks for is obeyed. `deaf`: that is not obeyed either.
 - `SIGSEGV`, `SIGKILL`: dies by that signal once it is opened; beside others if there are any within half a second.
 - `memory`: fails for want of memory, likewise.
 
-With the argument `unloaded` it never gets as far as to have loaded its model; with `gpu` the GPU fails on everything.
+With the argument `unloaded` it never gets as far as to have loaded its model. With the path of a file that is not there
+yet it makes that, and its GPU fails on everything.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from typing import Any
 from urllib.parse import unquote
 
 WINDOW_S = 10.0
+PACE_S = 0.1
 BESIDE_S = 0.5
-WINDOWS = {"talk": 3, "short": 1, "long": 1000}
+WINDOWS = {"talk": 5, "short": 1, "long": 1000}
+IS_UNLOADED = "unloaded" in sys.argv
+GPU = next((Path(argument) for argument in sys.argv[1:] if "/" in argument), None)
+IS_GPU_BROKEN = GPU is not None and not GPU.exists()
 
 saying = threading.Lock()
 opened: dict[int, str] = {}
@@ -42,6 +47,8 @@ def fail(number: int, reason: str) -> None:
 
 
 def window(number: int, index: int) -> None:
+    if number not in opened:
+        return
     start_s = index * WINDOW_S
     segment = {"start_s": start_s + 1, "end_s": start_s + 9, "text": f"text {index}", "avg_logprob": -0.2}
     found = {"speech_s": 8.0, "language": "en", "language_probability": 0.9, "segments": [segment]}
@@ -51,7 +58,9 @@ def window(number: int, index: int) -> None:
 def go_on(number: int, index: int) -> None:
     windows = WINDOWS.get(opened.get(number, ""), 0)
     if index < windows:
-        window(number, index)
+        timer = threading.Timer(PACE_S, window, [number, index])
+        timer.daemon = True
+        timer.start()
     elif windows:
         opened.pop(number)
         say(number, "finished", duration_s=windows * WINDOW_S, declared_s=None, skipped_packets=0)
@@ -66,7 +75,7 @@ def go_wrong(number: int, name: str) -> None:
 
 
 def begin(number: int, message: dict[str, Any]) -> None:
-    if "gpu" in sys.argv and "cpu" not in sys.argv:
+    if IS_GPU_BROKEN:
         fail(number, "cuda_failed")
         return
     name = Path(unquote(message["path"])).stem.partition("-")[0]
@@ -92,11 +101,13 @@ def obey(number: int, message: dict[str, Any]) -> None:
 
 def main() -> None:
     say(0, "loading")
-    if "unloaded" not in sys.argv:
+    if GPU is not None:
+        GPU.touch()
+    if not IS_UNLOADED:
         say(0, "loaded", device="cpu", compute_type="int8", load_s=0.1)
     for line in sys.stdin:
         order = json.loads(line)
-        if "unloaded" not in sys.argv:
+        if not IS_UNLOADED:
             obey(order["number"], order["message"])
 
 

@@ -369,13 +369,12 @@ def test_memory_that_runs_out_is_held_against_a_recording_only_where_it_is_alone
     assert alone.reason == "out_of_memory"
 
 
-def test_engine_process_that_ends_idle_leaves_alone_who_asks_in_that_moment(
-    scripted: EngineProcess,
-) -> None:
+def test_engine_process_that_ends_idle_leaves_alone_who_asks_in_that_moment() -> None:
     engine = EngineProcess(Setup(model_path=""), idle_unload_s=1.0, command=[sys.executable, "-c", PROGRAM])
     list(engine.transcribe(request_for(Path("full"), {}), poll=lambda: None))
     asked = engine.transcribe(request_for(Path("stall"), {}), poll=lambda: None)
-    engine._lock = Released(engine._lock, lambda: next(asked))
+    lock: Any = Released(engine._lock, lambda: next(asked))
+    engine._lock = lock
     assert engine.unload_if_idle(time.monotonic() + 1.0)
     while not isinstance(next(asked), Started):
         pass
