@@ -74,9 +74,10 @@ class Running:
         job: Job = until(found, f"{seconds} s of {name}", LIMIT_S)
         return job
 
-    def until_open(self, *names: str) -> None:
-        """Wait until these recordings are in work, and the engine has told something about each."""
-        until(lambda: all(self.jobs()[name].state is State.PROCESSING for name in names), "the work", LIMIT_S)
+    def until_at_work(self, *names: str) -> None:
+        """Wait until these recordings are in work."""
+        for name in names:
+            self.until(name, State.PROCESSING)
 
     def cancel(self, name: str) -> None:
         """Ask for a job's end."""
@@ -108,7 +109,7 @@ def running(
     create_spool(root)
     for name in names:
         drop_into(root / "inbox", name)
-    sections["spool"] = {"quiet_s": 0.1, "rescan_s": 0.5, **sections.get("spool", {})}
+    sections["spool"] = {"quiet_s": 0.1, "watch_mode": "auto", **sections.get("spool", {})}
     sections["engine"] = {"workers": 2, "threads": 1, **sections.get("engine", {})}
     settings = settings_for(root, **sections)
     told: list[str] = []

@@ -35,15 +35,15 @@ opened: dict[int, str] = {}
 together = threading.Event()
 
 
-def say(number: int, kind: str, **event: Any) -> None:
+def say(number: int, type_: str, /, **event: Any) -> None:
     with saying:
-        sys.stdout.write(json.dumps({"number": number, "event": {"type": kind, **event}}) + "\n")
+        sys.stdout.write(json.dumps({"number": number, "event": {"type": type_, **event}}) + "\n")
         sys.stdout.flush()
 
 
 def fail(number: int, reason: str) -> None:
     opened.pop(number, None)
-    say(number, "failed", kind="transient", reason=reason, message=f"It is {reason}.")
+    say(number, "failed", kind="transient", reason=reason, message="It failed.")
 
 
 def window(number: int, index: int) -> None:
