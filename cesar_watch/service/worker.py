@@ -86,6 +86,7 @@ class Worker:
             own = retrying.as_own_fault(due, fault)
             if own is fault or self._interrupted_lease is not None:
                 raise
+            self._places.clear(due.job_id)
             self._carry_out(due, lambda job: retrying.fail_attempt(self._house, job, own))
             return 0.0
 

@@ -6,20 +6,22 @@ The engine's process does what the names of the recordings ask for (`tests.scrip
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cesar_watch.core.errors import EngineLost
+from cesar_watch.core.errors import EngineLost, ModelError
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.service.places import Places
 from cesar_watch.service.worker import Worker
 from cesar_watch.speech.engine_process import EngineProcess
+from cesar_watch.speech.protocol import Event, Loaded
 from tests.fakes import FakeEngine
 from tests.processes import alive, until
 from tests.running import Running, running, scripted
@@ -135,6 +137,22 @@ def test_recording_over_which_the_engine_may_have_died_is_suspected_before_it_is
         assert suspected == [True]
 
 
+def test_suspect_whose_model_is_not_there_any_more_waits_for_its_next_attempt_like_any_other(tmp_path: Path) -> None:
+    def maker(settings: EngineSettings) -> FakeEngine:
+        raise ModelError("The hub does not answer.", reason="model_unreachable")
+
+    wished = [{"match": "*", "model": "other"}]
+    with open_rig(tmp_path, FakeEngine(), profile=wished) as rig:
+        rig.drop("talk.mp3")
+        (job,) = rig.claim_all()
+        places = Places(maker)
+        places.suspect(job.job_id)
+        worker = Worker(rig.house, stop=rig.stop, places=places)
+        while worker.turn(rig.hand.elapsed_s) == 0.0:
+            pass
+        assert (rig.only_job().state, rig.only_job().attempts) == (State.PENDING, 1)
+
+
 def test_gpu_that_fails_with_two_recordings_in_work_is_told_once_and_held_against_neither(tmp_path: Path) -> None:
     engine = scripted(str(tmp_path / "gpu"))
     with running(tmp_path / "spool", lambda _: engine, "talk-1.mp3", "talk-2.mp3") as service:
@@ -143,6 +161,34 @@ def test_gpu_that_fails_with_two_recordings_in_work_is_told_once_and_held_agains
             assert not is_counted(service, name)
         until(lambda: len(service.told) >= 3, "the notices")
     assert len([title for title in service.told if "talk" not in title]) == 1
+
+
+def test_fallback_that_two_recordings_hear_of_at_once_is_told_once(tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=0.5)
+
+    class Fallback(str):
+        """Takes its time to be compared."""
+
+        def __ne__(self, other: object) -> bool:
+            is_other = not str.__eq__(self, other)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait()
+            return is_other
+
+        __hash__ = str.__hash__
+
+    class Falling(FakeEngine):
+        def transcribe(self, *request: Any, **asking: Any) -> Generator[Event, None, None]:
+            fallback = Fallback("The GPU failed.")
+            yield Loaded.model_construct(device="cpu", compute_type="int8", load_s=0.0, fallback=fallback)
+            yield from super().transcribe(*request, **asking)
+
+    engine = Falling()
+    with running(tmp_path, lambda _: engine, "a.mp3", "b.mp3") as service:
+        for name in ("a.mp3", "b.mp3"):
+            service.until(name, State.COMPLETED)
+        until(lambda: len(service.told) >= 3, "the notices")
+    assert len([title for title in service.told if ".mp3" not in title]) == 1
 
 
 # --- who goes first -------------------------------------------------------------------------------
