@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -129,9 +128,3 @@ def running(
             yield service
         finally:
             service.stop()
-
-
-def sidecar_of(root: Path, base: str) -> dict[str, Any]:
-    """Return a sidecar's fields."""
-    fields: dict[str, Any] = json.loads((root / "outbox" / f"{base}.status.json").read_bytes())
-    return fields
