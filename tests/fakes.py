@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
-from cesar_watch.core.errors import AttemptError, RecordingError
+from cesar_watch.core.errors import AttemptError, EngineLost, RecordingError
 from cesar_watch.core.transcript import Segment, Window
 from cesar_watch.speech.protocol import (
     SAMPLE_RATE,
@@ -47,8 +47,8 @@ class FakeEngine:
     """An engine that plays scripts instead of listening; obeys `speech.protocol.Engine`.
 
     A script is a list of steps, for a file name: a `Window` is delivered, `Heard` told; an exception
-    is a failure as the real engine tells it, but `AttemptError(reason="engine_crashed")` is raised, as
-    when its process dies; `STALL` never ends. A resumed request skips windows that are durable.
+    is a failure as the real engine tells it, but `AttemptError(reason="engine_crashed")` and `EngineLost` are raised,
+    as when its process dies; `STALL` never ends. A resumed request skips windows that are durable.
 
     Attributes:
         requests: Every request so far, in order.
@@ -131,7 +131,7 @@ class FakeEngine:
             elif isinstance(step, Heard):
                 yield step
             elif isinstance(step, Exception):
-                if isinstance(step, AttemptError) and step.reason == "engine_crashed":
+                if isinstance(step, AttemptError) and step.reason in ("engine_crashed", EngineLost.reason):
                     self._loaded = False
                     raise step
                 yield Failed.from_fault(step)

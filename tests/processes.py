@@ -121,9 +121,9 @@ def phase(spool: Path, of: int | None = None) -> str:
 
 
 def checkpointed_windows(spool: Path) -> int:
-    """Count the windows that are durable: a header line, then a line a window."""
-    paths = list((spool / "processing").glob("*/*/.cesar-checkpoint.jsonl"))
-    return paths[0].read_bytes().count(b"\n") - 1 if paths else 0
+    """Count the windows of unfinished jobs that are durable: a header line, then a line a window."""
+    paths = (spool / "processing").glob("*/*/.cesar-checkpoint.jsonl")
+    return sum(path.read_bytes().count(b"\n") - 1 for path in paths)
 
 
 def children(pid: int) -> list[int]:

@@ -36,6 +36,33 @@ class Actor(Protocol):
         ...
 
 
+class Paused:
+    """How many actors of a kind pause for which reason; any thread may use it.
+
+    The log hears once of what several of a kind ("worker 1", "worker 2") meet.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers: Counter[tuple[str, str]] = Counter()
+
+    def __len__(self) -> int:
+        """For how many reasons something pauses."""
+        return len(self._numbers)
+
+    def begin(self, kind: str, reason: str) -> bool:
+        """Note one more; return whether it is the first."""
+        with self._lock:
+            self._numbers[kind, reason] += 1
+            return self._numbers[kind, reason] == 1
+
+    def end(self, kind: str, reason: str) -> bool:
+        """Note one less; return whether nothing of its kind pauses any more."""
+        with self._lock:
+            self._numbers -= Counter([(kind, reason)])  # which leaves no zeros behind
+            return not any(other == kind for other, _ in self._numbers)
+
+
 class ActorThread(threading.Thread):
     """The thread that owns one actor. Without `start`, whoever calls `turn` stands for the thread.
 
@@ -43,8 +70,7 @@ class ActorThread(threading.Thread):
     when it last showed life, in monotonic seconds.
 
     Args:
-        told: How many actors of a kind pause for which reason; shared by all, since the log hears once of what several
-            of a kind ("worker 1", "worker 2") meet.
+        paused: Shared by all actors.
     """
 
     def __init__(
@@ -54,7 +80,7 @@ class ActorThread(threading.Thread):
         wake: threading.Event,
         stop: Stop,
         clock: Clock,
-        told: Counter[tuple[str, str]] | None = None,
+        paused: Paused | None = None,
     ) -> None:
         super().__init__(name=actor.name)
         self._actor = actor
@@ -62,7 +88,7 @@ class ActorThread(threading.Thread):
         self._stop_asked = stop
         self._clock = clock
         self._kind = actor.name.partition(" ")[0]
-        self._told = Counter() if told is None else told
+        self._paused = Paused() if paused is None else paused
         self.beat_s = clock.monotonic_s()
         self._pause_s = 0.0
         self.fault: CesarError | None = None
@@ -102,24 +128,19 @@ class ActorThread(threading.Thread):
         """End the pause; a turn that lasts for hours calls it as soon as work has become durable again."""
         self._pause_s = 0.0
         if self.fault is not None:
-            self._forget(self.fault)
-            if not any(number for (kind, _), number in self._told.items() if kind == self._kind):
+            if self._paused.end(self._kind, self.fault.reason):
                 log.warning("%s goes on: the fault is gone.", self._kind.capitalize())
             self.fault = None
 
     def _pause(self, fault: CesarError) -> float:
         if self.fault is None or self.fault.reason != fault.reason:
             if self.fault is not None:
-                self._forget(self.fault)
-            self._told[self._kind, fault.reason] += 1
-            if self._told[self._kind, fault.reason] == 1:
+                self._paused.end(self._kind, self.fault.reason)
+            if self._paused.begin(self._kind, fault.reason):
                 log.error("%s pauses: %s", self._kind.capitalize(), fault)
         self.fault = fault
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S) or PAUSE_S
         return self._pause_s
-
-    def _forget(self, fault: CesarError) -> None:
-        self._told[self._kind, fault.reason] -= 1
 
     def _wait(self, wait_s: float) -> None:
         until_s = self._clock.monotonic_s() + wait_s

@@ -126,13 +126,15 @@ class Attempt:
         log.info("%s: attempt %d begins", self._job.display_name, self._job.attempts)
         self._job, cut_short = identified(self._house, self._job, source, self._poll)
         self._write_sidecar()
-        twin = find_twin(self._house, self._job)
+        with self._house.comparing:
+            twin = find_twin(self._house, self._job)
+            if twin is not None and twin.state is not State.COMPLETED:
+                see_unchanged(source, self._job.identity)
+                return retrying.wait_for(self._house, self._fresh(), twin)
         if twin is None:
             return endings.complete(self._house, *self._transcribed(source, cut_short))
         see_unchanged(source, self._job.identity)
-        if twin.state is State.COMPLETED:
-            return endings.recognise(self._house, self._fresh(), twin)
-        return retrying.wait_for(self._house, self._fresh(), twin)
+        return endings.recognise(self._house, self._fresh(), twin)
 
     def _broken_off(self, fault: CesarError) -> Job:
         if fault.reason == CONCLUDED and self._is_ending is not None:

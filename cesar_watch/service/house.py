@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,13 +38,18 @@ class Clock:
 
 @dataclass
 class House:
-    """What every actor shares. Only `settings` ever changes, replaced whole when they are read again."""
+    """What every actor shares. Only `settings` ever changes, replaced whole when they are read again.
+
+    `comparing` is held from the look for a job's twin until it waits for that: else two copies would wait for each
+    other.
+    """
 
     settings: Settings
     spool: Spool
     ledger: Ledger
     ballast: Ballast
     clock: Clock = field(default_factory=Clock)
+    comparing: threading.Lock = field(default_factory=threading.Lock)
 
     def prove(self) -> None:
         """See that work can go on after a fault: that all rooms and the ledger take what is written into them.

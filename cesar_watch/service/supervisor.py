@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.delivery.notices import service_notices
 from cesar_watch.delivery.send import send
 from cesar_watch.service import recovery
-from cesar_watch.service.actor_thread import Actor, ActorThread
+from cesar_watch.service.actor_thread import Actor, ActorThread, Paused
 from cesar_watch.service.clerk import Clerk
 from cesar_watch.service.courier import Courier, Sender
 from cesar_watch.service.house import House
@@ -83,6 +83,7 @@ class Supervisor:
         self._is_account_written = False
         self._pinged_s = 0.0
         self._degraded = ""
+        self._degrading = threading.Lock()
         self._wakes: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self.intake = Intake(house, wake=self._wakes["intake"], claimed=self._claimed, poll=self._poll_intake)
         measured = read_measured(house.settings.state_dir)
@@ -93,9 +94,11 @@ class Supervisor:
         self._pauses = Pauses(house, self._courier.tell)
         self._neighbours = Neighbours(house, taken=self._wake_workers)
         actors: list[Actor] = [self.intake, *self._workers, Clerk(house, places), self._courier, self._neighbours]
-        told = Counter[tuple[str, str]]()
+        paused = Paused()
         self._threads = {
-            actor.name: ActorThread(actor, wake=self._wakes[actor.name], stop=self._stop, clock=house.clock, told=told)
+            actor.name: ActorThread(
+                actor, wake=self._wakes[actor.name], stop=self._stop, clock=house.clock, paused=paused
+            )
             for actor in actors
         }
 
@@ -149,8 +152,11 @@ class Supervisor:
     def _loaded(self, loaded: Loaded) -> None:
         """Say what the model runs on; where that is less than what was tried first, tell people too."""
         log.info("The model runs on %s with %s.", loaded.device, loaded.compute_type)
-        if loaded.fallback is not None and loaded.fallback != self._degraded:
-            self._degraded = loaded.fallback
+        # All workers whose recordings wait for the model hear of it at once.
+        with self._degrading:
+            is_news = loaded.fallback is not None and loaded.fallback != self._degraded
+            self._degraded = loaded.fallback or self._degraded
+        if is_news:
             message = f"Recordings are transcribed on the CPU, and slower. {loaded.fallback}"
             log.warning("%s", message)
             self._courier.tell(service_notices("degraded", message, self._house.settings.notify))

@@ -86,6 +86,7 @@ class Worker:
             own = retrying.as_own_fault(due, fault)
             if own is fault or self._interrupted_lease is not None:
                 raise
+            self._places.clear(due.job_id)
             self._carry_out(due, lambda job: retrying.fail_attempt(self._house, job, own))
             return 0.0
 
@@ -117,6 +118,12 @@ class Worker:
 
     def _attempt(self, engine: Engine, job: Job) -> Job:
         lost: list[Job] = []
+
+        def suspect(one: Job) -> None:
+            # At once: when it is queued again, another worker may lease it in that moment.
+            self._places.suspect(one.job_id)
+            lost.append(one)
+
         attempt = Attempt(
             self._house,
             engine,
@@ -125,12 +132,13 @@ class Worker:
             beat=self._beat,
             loaded=self._loaded,
             durable=self._durable,
-            lost=lost.append,
+            lost=suspect,
         )
         try:
             return attempt.run()
         finally:
-            (self._places.suspect if lost else self._places.clear)(job.job_id)
+            if not lost:
+                self._places.clear(job.job_id)
 
     def _durable(self, job: Job) -> bool:
         """Take note of a window that has become durable; return whether another job is to have the place."""

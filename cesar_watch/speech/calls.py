@@ -20,6 +20,7 @@ from cesar_watch.speech.protocol import (
     Event,
     Failed,
     Finished,
+    Loading,
     Message,
     Transcribe,
     WindowDone,
@@ -114,16 +115,21 @@ def converse(
     is_ending: Callable[[], bool],
 ) -> Generator[Event, None, None]:
     """Ask for a recording and yield the answers, as `protocol.Engine.transcribe` promises."""
-    is_concluding = False
+    is_concluding = is_loading = False
     say(call.number, request)
     while not call.is_over:
         poll()
         if not is_concluding and is_ending():
+            if is_loading:
+                # It hears nothing before it has loaded the model, and nothing is in flight.
+                yield Failed.concluded()
+                return
             is_concluding = True
             say(call.number, Conclude())
         event = call.next(poll_every_s)
         if event is None:
             continue
+        is_loading = isinstance(event, Loading)
         yield event
         if isinstance(event, WindowDone) and not is_ending():
             say(call.number, Durable(index=event.window.index))

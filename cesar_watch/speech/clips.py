@@ -57,9 +57,9 @@ class Clips:
         """The stretches of sound that the model hears: padded spans, joined over short silences."""
         return join_spans(self.spans, len(self.audio))
 
-    @functools.cached_property
+    @property
     def sound(self) -> Sound:
-        """What the model hears, one stretch behind the other."""
+        """What the model hears, one stretch behind the other; put together each time, since it is large."""
         return np.concatenate([self.audio[span.start : span.end] for span in self.kept])
 
     @property
@@ -78,10 +78,11 @@ class Clips:
 
     def chunks(self) -> list[Span]:
         """Return `sound` in pieces of at most 30 s, cut between spans of speech where that can be."""
+        sound = self.sound
         edges = [0]
         for end in self._ends():
             while end - edges[-1] > CHUNK:
-                edges.append(self._last_pause(edges[-1]))
+                edges.append(_last_pause(sound, edges[-1]))
             edges.append(end)
         return _fewest(edges)
 
@@ -95,19 +96,20 @@ class Clips:
             before += kept.end - kept.start
             yield before
 
-    def _last_pause(self, start: int) -> int:
-        """Return where to cut speech that goes on for longer than a chunk from `start` in `sound`."""
-        first = start + CHUNK - SEARCHED
-        searched = self.sound[first : start + CHUNK]
-        loudness = np.square(searched).reshape(-1, QUIET).sum(axis=1)
-        return first + int(loudness.argmin()) * QUIET + QUIET // 2
-
     def restored(self, raw: Iterable[RawSegment]) -> Iterator[Segment]:
         """Yield the model's answers about `sound` as segments of the recording; those without text are left out."""
         chunks = [{"start": span.start, "end": span.end} for span in self.kept]
         for segment in restore_speech_timestamps(raw, chunks, SAMPLE_RATE):
             if segment.text.strip():
                 yield _segment(segment, self.start_s, self.end_s)
+
+
+def _last_pause(sound: Sound, start: int) -> int:
+    """Return where to cut speech that goes on for longer than a chunk from `start` on."""
+    first = start + CHUNK - SEARCHED
+    searched = sound[first : start + CHUNK]
+    loudness = np.square(searched).reshape(-1, QUIET).sum(axis=1)
+    return first + int(loudness.argmin()) * QUIET + QUIET // 2
 
 
 def join_spans(spans: Sequence[Span], length: int) -> list[Span]:

@@ -88,8 +88,8 @@ class EngineProcess:
 
         Raises:
             AttemptError: `engine_crashed`, the process died or spoke gibberish. The next request gets a new one.
-            EngineLost: The same, while it worked on other recordings too (`engine_lost`); or it had to be killed for
-                the sake of another one (`engine_replaced`).
+            EngineLost: The same, or memory ran out, while it worked on other recordings too (`engine_lost`); or it had
+                to be killed for the sake of another one (`engine_replaced`).
             ModelError: `engine_not_started`, there is none, or it died before it had loaded the model.
         """
         child, call = self._call()
@@ -111,7 +111,9 @@ class EngineProcess:
                 return False
             if now_s - self._idle_since_s < self._idle_unload_s:
                 return False
-        self.close()
+            # Before anybody can ask it for something.
+            self._child = None
+        child.kill()
         return True
 
     def close(self) -> None:
@@ -130,7 +132,7 @@ class EngineProcess:
                     return self._child, call
             if self._child is not None:
                 self._child.kill()
-            self._child = _Child(list(self._command or _engine_command(self._setup)))
+            self._child = _Child(self._setup, self._command or _engine_command(self._setup))
             call = self._child.calls.begin()
             assert call is not None, "nothing is read of a process before there is somebody to hear it"
             self._child.listen()
@@ -148,20 +150,25 @@ class EngineProcess:
         """Return the event as it is passed on; after a failure of model or GPU the next request gets another process.
 
         Raises:
-            EngineLost: The work goes on without the GPU.
+            EngineLost: The work goes on without the GPU; or it was too much for the memory beside that on others.
         """
-        if isinstance(event, Failed) and event.kind is Kind.SYSTEMIC:
-            self._replace(child)
         if isinstance(event, Loaded) and self._fallback is not None:
             return event.model_copy(update={"fallback": self._fallback})
-        if isinstance(event, Failed) and event.reason == "cuda_failed":
-            if self._setup.device == "auto":
-                self._fallback = event.message
-                self._setup = self._setup.model_copy(update={"device": "cpu"})
-                self._replace(child)
-                raise EngineLost(f"{event.message} The CPU takes over.", reason="engine_replaced")
-            self._replace(child)
+        if isinstance(event, Failed):
+            self._failed(child, event)
         return event
+
+    def _failed(self, child: _Child, failed: Failed) -> None:
+        if failed.reason == "out_of_memory" and len(child.calls) > 1:
+            raise EngineLost(f"{failed.message} It worked on {len(child.calls)} recordings; this one is tried alone.")
+        # By what the process was told: another recording may have met the same failure, and the setup be changed.
+        if failed.reason == "cuda_failed" and child.setup.device == "auto":
+            self._fallback = failed.message
+            self._setup = child.setup.model_copy(update={"device": "cpu"})
+            self._replace(child)
+            raise EngineLost(f"{failed.message} The CPU takes over.", reason="engine_replaced")
+        if failed.reason == "cuda_failed" or failed.kind is Kind.SYSTEMIC:
+            self._replace(child)
 
 
 def _engine_command(setup: Setup) -> list[str]:
@@ -173,7 +180,8 @@ def _engine_command(setup: Setup) -> list[str]:
 class _Child:
     """One engine process, the calls to it, and the thread that hands its reports out."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, setup: Setup, command: Sequence[str]) -> None:
+        self.setup = setup
         environment = os.environ | {
             # The child finds what this process finds, wherever the package is installed.
             "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),

@@ -110,7 +110,9 @@ class ThreadEngine:
                 return False
             if now_s - self._idle_since_s < self._idle_unload_s:
                 return False
-        self.close()
+            # Before anybody can ask it for something.
+            scheduler, self._scheduler = self._scheduler, None
+        scheduler.close()
         return True
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from cesar_watch.speech.hearing import Hearing
-from cesar_watch.speech.protocol import Conclude, Durable, Event, Message, Transcribe
+from cesar_watch.speech.protocol import Conclude, Durable, Event, Failed, Message, Transcribe
 from cesar_watch.speech.recognizer import Recognizer
 from cesar_watch.speech.windows import Cut
 
@@ -42,16 +42,7 @@ class Scheduler:
     def take(self, number: int, message: Message) -> None:
         """Do what the service says about a recording; what it says of one that has ended is passed over."""
         if isinstance(message, Transcribe):
-            hearing = Hearing(
-                message,
-                self._recognizer,
-                at_once=self._workers,
-                changed=self._changed,
-                answer=lambda event: self._answer(number, event),
-            )
-            with self._changed:
-                self._hearings[number] = hearing
-            hearing.start()
+            self._begin(number, message)
             return
         with self._changed:
             known = self._hearings.get(number)
@@ -63,6 +54,23 @@ class Scheduler:
                 known.conclude()
             else:
                 known.drop()
+
+    def _begin(self, number: int, request: Transcribe) -> None:
+        hearing = Hearing(
+            request,
+            self._recognizer,
+            at_once=self._workers,
+            changed=self._changed,
+            answer=lambda event: self._answer(number, event),
+        )
+        with self._changed:
+            is_closed = self._is_closed
+            if not is_closed:
+                self._hearings[number] = hearing
+        if is_closed:
+            self._answer(number, Failed.dropped())
+        else:
+            hearing.start()
 
     def close(self) -> None:
         """Drop everything; returns when no thread works any more."""

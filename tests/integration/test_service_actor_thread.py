@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from cesar_watch.core.errors import CesarError, SpoolError
-from cesar_watch.service.actor_thread import ActorThread
+from cesar_watch.service.actor_thread import ActorThread, Paused
 from cesar_watch.service.attempt import Stop
 from cesar_watch.service.house import Clock
 from tests.service_builders import HandClock
@@ -102,6 +104,60 @@ def test_pause_ends_in_the_middle_of_a_turn_whose_work_became_durable_again() ->
     assert thread.fault is not None
     thread.turn()
     assert seen == [None]
+
+
+FAULTS = 1500
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """Threads that are interrupted all the time."""
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before_s)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_pauses_of_several_actors_of_a_kind_do_not_disturb_each_other(caplog: pytest.LogCaptureFixture) -> None:
+    class Flapping:
+        """Meets another fault every other turn."""
+
+        def __init__(self, number: int) -> None:
+            self.name = f"worker {number}"
+            self._faults = [SpoolError("It is gone.", reason=f"gone_{number}_{each}") for each in range(FAULTS)]
+            self._turns = itertools.chain.from_iterable((fault, None) for fault in self._faults)
+
+        def turn(self, now_s: float) -> float:
+            fault = next(self._turns)
+            if fault is not None:
+                raise fault
+            return 0.0
+
+        def close(self) -> None:
+            """Nothing is held."""
+
+    def take_turns(actor: ActorThread) -> None:
+        together.wait()
+        for _ in range(2 * FAULTS):
+            actor.turn()
+        ended.append(actor.name)
+
+    ended: list[str] = []
+    together = threading.Barrier(3)
+    paused = Paused()
+    actors = [
+        ActorThread(Flapping(number), wake=threading.Event(), stop=Stop(), clock=Clock(), paused=paused)
+        for number in range(3)
+    ]
+    threads = [threading.Thread(target=take_turns, args=(actor,)) for actor in actors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ended) == [actor.name for actor in actors]
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 3 * FAULTS
+    assert not paused
 
 
 def test_pause_is_not_cut_short_by_a_wake() -> None:

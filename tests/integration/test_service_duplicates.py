@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 from cesar_watch.core.errors import AttemptError, CesarError, RecordingError
 from cesar_watch.core.job import Job, Request, State
+from cesar_watch.core.ledger import Ledger
 from cesar_watch.service import recovery
 from cesar_watch.service.places import Places
 from cesar_watch.service.worker import Worker
@@ -334,6 +338,54 @@ def test_two_copies_dropped_at_once_are_transcribed_once(tmp_path: Path) -> None
         _transcribe(rig, "a.mp3", "b.mp3")
         assert sorted(_states(rig).values()) == [State.COMPLETED, State.DUPLICATE]
         assert len(engine.requests) == 1
+
+
+class Simultaneous:
+    """A ledger in which two copies look for each other at the same moment, if they are let."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._both = threading.Barrier(2, timeout=0.5)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    def same_content(self, sha256: str) -> list[Job]:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self._both.wait()
+        found = self._ledger.same_content(sha256)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self._both.wait()
+        return found
+
+
+def test_of_two_copies_that_meet_in_work_one_waits_for_the_other(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine()) as rig:
+        rig.drop("a.mp3", SOUND)
+        rig.drop("b.mp3", SOUND)
+        rig.claim_all()
+        simultaneous: Any = Simultaneous(rig.house.ledger)
+        house = replace(rig.house, ledger=simultaneous)
+        places = Places(lambda _: rig.engine, 2)
+        workers = [Worker(house, stop=rig.stop, places=places, name=name) for name in ("one", "other")]
+        threads = [threading.Thread(target=_work, args=(worker, rig.hand.elapsed_s)) for worker in workers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        waited = [_reasons(rig, name).count("same_content") for name in ("a.mp3", "b.mp3")]
+        assert sorted(waited) == [0, 1]
+        rig.work()
+        assert sorted(_states(rig).values()) == [State.COMPLETED, State.DUPLICATE]
+
+
+def _work(worker: Worker, now_s: float) -> None:
+    while worker.turn(now_s) == 0.0:
+        pass
+
+
+def _reasons(rig: Rig, name: str) -> list[str | None]:
+    return [row["reason"] for row in rig.house.ledger.history(_job(rig, name))]
 
 
 def _second_waits(rig: Rig, engine: FakeEngine) -> None:

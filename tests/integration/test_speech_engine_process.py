@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -9,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -88,6 +90,7 @@ for line in sys.stdin:
     if name == "exit": raise SystemExit(3)
     if name == "gibberish": print("Traceback: no message at all", flush=True)
     if name == "gpu": say(number, type="failed", kind="transient", reason="cuda_failed", message="The GPU failed.")
+    if name == "full": say(number, type="failed", kind="transient", reason="out_of_memory", message="Out of memory.")
 """
 
 
@@ -339,6 +342,60 @@ def test_gpu_that_fails_is_given_up_for_the_cpu_only_where_the_settings_leave_it
     assert isinstance(loaded, Loaded)
     assert loaded.fallback == ("The GPU failed." if device == "auto" else None)
     events.close()
+
+
+def test_gpu_that_fails_two_recordings_at_once_is_held_against_neither() -> None:
+    engine = EngineProcess(Setup(model_path=""), command=[sys.executable, "-c", PROGRAM])
+    both = [engine.transcribe(request_for(Path("gpu"), {}), poll=lambda: None) for _ in range(2)]
+    assert [type(next(both[0])) for _ in range(2)] == [Loaded, Started]
+    while not isinstance(next(both[1]), Started):
+        pass
+    for events in both:
+        with pytest.raises(EngineLost) as raised:
+            next(events)
+        assert raised.value.reason == "engine_replaced"
+    engine.close()
+
+
+def test_memory_that_runs_out_is_held_against_a_recording_only_where_it_is_alone(scripted: EngineProcess) -> None:
+    stalling = scripted.transcribe(request_for(Path("stall"), {}), poll=lambda: None)
+    assert [type(next(stalling)) for _ in range(2)] == [Loaded, Started]
+    with pytest.raises(EngineLost) as raised:
+        list(scripted.transcribe(request_for(Path("full"), {}), poll=lambda: None))
+    assert raised.value.reason == EngineLost.reason
+    stalling.close()
+    alone = list(scripted.transcribe(request_for(Path("full"), {}), poll=lambda: None))[-1]
+    assert isinstance(alone, Failed)
+    assert alone.reason == "out_of_memory"
+
+
+def test_engine_process_that_ends_idle_leaves_alone_who_asks_in_that_moment() -> None:
+    engine = EngineProcess(Setup(model_path=""), idle_unload_s=1.0, command=[sys.executable, "-c", PROGRAM])
+    list(engine.transcribe(request_for(Path("full"), {}), poll=lambda: None))
+    asked = engine.transcribe(request_for(Path("stall"), {}), poll=lambda: None)
+    lock: Any = Released(engine._lock, lambda: next(asked))
+    engine._lock = lock
+    assert engine.unload_if_idle(time.monotonic() + 1.0)
+    while not isinstance(next(asked), Started):
+        pass
+    asked.close()
+    engine.close()
+
+
+class Released(contextlib.AbstractContextManager[None]):
+    """A lock; when it is released for the first time somebody else is there already."""
+
+    def __init__(self, lock: AbstractContextManager[Any], then: Callable[[], object]) -> None:
+        self._lock = lock
+        self._then = [then]
+
+    def __enter__(self) -> None:
+        self._lock.__enter__()
+
+    def __exit__(self, *how: Any) -> None:
+        self._lock.__exit__(*how)
+        if self._then:
+            self._then.pop()()
 
 
 def _until_raised(engine: EngineProcess, name: str, kind: type[CesarError]) -> list[Event]:

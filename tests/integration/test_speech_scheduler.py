@@ -455,6 +455,13 @@ def test_message_about_a_recording_that_has_ended_is_passed_over(make_desk: Make
     assert desk.finish(1) == [0]
 
 
+def test_recording_that_comes_after_the_close_is_dropped(make_desk: MakeDesk, short: Path) -> None:
+    desk = make_desk(1)
+    desk.scheduler.close()
+    desk.ask(1, short)
+    assert desk.next(1, Failed).reason == "dropped"
+
+
 def test_silence_has_windows_too(make_desk: MakeDesk, tmp_path: Path) -> None:
     desk = make_desk(1)
     desk.ask(1, write_wav(tmp_path / "silence.wav", silence(3)))

@@ -15,6 +15,7 @@ from cesar_watch.speech.protocol import (
     Failed,
     Finished,
     Heard,
+    Loading,
     Message,
     Started,
     WindowDone,
@@ -80,6 +81,17 @@ def test_conversation_is_concluded_once_while_the_service_is_ending_and_goes_on_
     engine = Scripted(call, *events)
     assert talk(call, engine, is_ending=True) == events
     assert engine.said == [REQUEST, Conclude()]
+
+
+def test_conversation_of_a_service_that_is_ending_does_not_wait_for_the_model_to_be_loaded() -> None:
+    call = begun()
+    engine = Scripted(call, Loading())
+    ending = iter([False])
+    events = converse(
+        call, REQUEST, engine.say, poll=lambda: None, poll_every_s=0.01, is_ending=lambda: next(ending, True)
+    )
+    assert list(events) == [Loading(), Failed.concluded()]
+    assert not call.is_over
 
 
 def test_event_is_for_its_call_alone_and_one_about_the_engine_for_all() -> None:
