@@ -11,7 +11,7 @@ _NEVER = 1 << 30
 
 
 def keep_memory() -> None:
-    """Let freed memory be used again by all threads, in place of giving it back: call it before the first thread begins.
+    """Let all threads use freed memory again, instead of giving it back; call it before the first thread begins.
 
     Whisper's encoder takes and frees some fifty megabytes in each of its layers. glibc maps so much anew each time, and
     the kernel fills it with zeros, which takes an eighth of the whole time; and each thread has an arena of its own,

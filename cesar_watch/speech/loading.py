@@ -10,7 +10,7 @@ import ctranslate2
 import numpy as np
 
 from cesar_watch.core.errors import ModelError
-from cesar_watch.speech.protocol import Setup
+from cesar_watch.speech.protocol import Setup, is_out_of_memory
 from cesar_watch.speech.whisper import Whisper
 
 WINDOW_FRAMES = 3000
@@ -72,7 +72,7 @@ def _load(setup: Setup, make: Callable[..., Whisper], device: str) -> Whisper:
 
 def not_loaded(setup: Setup, device: str, fault: Exception) -> ModelError:
     """Return the error of ours for what a library raised while it loaded the model on a device."""
-    if isinstance(fault, MemoryError):
+    if is_out_of_memory(fault):
         return ModelError(
             f"The model in {setup.model_path} does not fit into the memory that there is for it: choose a smaller "
             "engine.model, or see to engine.memory_limit_bytes if it is set.",

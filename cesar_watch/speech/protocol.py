@@ -146,6 +146,13 @@ class Finished(Value):
     skipped_packets: int
 
 
+def is_out_of_memory(fault: Exception) -> bool:
+    """Whether an exception says that there was no more memory; CTranslate2's allocators have no type for it."""
+    return isinstance(fault, MemoryError) or (
+        isinstance(fault, RuntimeError) and str(fault).endswith("failed to allocate memory")
+    )
+
+
 class Failed(Value):
     """The request failed; windows sent before stay good. Nothing follows."""
 
@@ -161,7 +168,7 @@ class Failed(Value):
             # It may name a recording whose name is not UTF-8.
             message = str(fault).encode("utf-8", "replace").decode()
             return cls(kind=fault.kind, reason=fault.reason, message=message)
-        if isinstance(fault, MemoryError):
+        if is_out_of_memory(fault):
             message = "The engine ran out of memory: use a smaller model or a shorter engine.window_s."
             return cls(kind=Kind.TRANSIENT, reason="out_of_memory", message=message)
         message = f"The engine failed ({type(fault).__name__}: {fault}). It is tried again with a fresh engine."

@@ -13,7 +13,7 @@ from cesar_watch.speech.clips import Clips
 from cesar_watch.speech.languages import Spoken, decide, samples_of
 from cesar_watch.speech.listener import Listener
 from cesar_watch.speech.loading import load_model
-from cesar_watch.speech.protocol import Failed, Loaded, Setup
+from cesar_watch.speech.protocol import Failed, Loaded, Setup, is_out_of_memory
 from cesar_watch.speech.windows import Cut, Sound
 
 
@@ -67,7 +67,7 @@ class Recognizer:
 
     def explain(self, fault: Exception) -> Failed:
         """Return the message for what went wrong with a recording."""
-        if self.device == "cuda" and not isinstance(fault, CesarError | MemoryError):
+        if self.device == "cuda" and not (isinstance(fault, CesarError) or is_out_of_memory(fault)):
             return Failed(kind=Kind.TRANSIENT, reason="cuda_failed", message=f"The GPU failed ({fault}).")
         return Failed.from_fault(fault)
 

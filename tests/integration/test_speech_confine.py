@@ -124,7 +124,7 @@ def test_recording_that_needs_more_than_the_memory_limit_fails_its_attempt_and_s
     # Libraries that take memory for each core would need more than the limit on a large machine.
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     long = write_wav(tmp_path / "long.wav", np.tile(voice(20), 30))
-    engine = EngineProcess(Setup(model_path=str(DEMO_DIR), threads=1, memory_limit_bytes=250_000_000))
+    engine = EngineProcess(Setup(model_path=str(DEMO_DIR), threads=1, memory_limit_bytes=300_000_000))
     failed = list(engine.transcribe(request_for(long, {"window_s": 600.0}), poll=lambda: None))[-1]
     engine.close()
     assert isinstance(failed, Failed)

@@ -110,7 +110,12 @@ def test_failure_of_our_own_kind_crosses_the_pipe_unchanged(fault: CesarError, e
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"), [(MemoryError(), "out_of_memory"), (RuntimeError("oneDNN"), "engine_failed")]
+    ("fault", "reason"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (RuntimeError("mkl_malloc: failed to allocate memory"), "out_of_memory"),
+        (RuntimeError("oneDNN"), "engine_failed"),
+    ],
 )
 def test_failure_of_a_library_counts_against_the_attempt_only(fault: Exception, reason: str) -> None:
     error = Failed.from_fault(fault).error()
