@@ -60,6 +60,11 @@ class Places:
         with self._lock:
             return set(self._suspects)
 
+    def has_engine_for(self, settings: EngineSettings) -> bool:
+        """Whether the engine that there is has these settings, so that its model is there."""
+        with self._lock:
+            return self._engine is not None and settings == self._settings
+
     @contextlib.contextmanager
     def taken(self, worker: str, job: Job, settings: EngineSettings) -> Iterator[Engine | None]:
         """Hold a place for a job that is about to be leased; None where it can't begin now.

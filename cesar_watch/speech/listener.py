@@ -17,7 +17,7 @@ from cesar_watch.core.transcript import Segment, Stretch
 from cesar_watch.speech.clips import Clips
 from cesar_watch.speech.protocol import SAMPLE_RATE
 from cesar_watch.speech.quality import is_doubtful, loops, unheard
-from cesar_watch.speech.whisper import STRONGER, Whisper
+from cesar_watch.speech.whisper import Whisper, stronger
 
 Told = Callable[[float], None]
 """Takes up to where in the recording everything has been heard, in seconds; may raise to end the work."""
@@ -50,7 +50,8 @@ class Listener:
         """Return the segments in the order of time, and where somebody speaks who could not be understood.
 
         Speech without text, which batches are known to lose (SYSTRAN/faster-whisper#1179), and text that
-        its own context may have led in circles are decoded again, alone and with stronger settings.
+        its own context may have led in circles are decoded again, alone and with stronger settings, where somebody
+        speaks for long enough (`quality.unheard`).
         """
         first = self._first(clips)
         doubtful = self._doubtful(first)
@@ -102,7 +103,7 @@ class Listener:
         return decoded
 
     def _again(self, clips: Clips, heard_until_s: float) -> list[Segment]:
-        asked = {**self._asked, **STRONGER, "condition_on_previous_text": False}
+        asked = {**self._asked, **stronger(self._options.beam_size), "condition_on_previous_text": False}
         with self._model.interrupted_by(lambda: self._told(heard_until_s)):
             raw, _ = self._model.transcribe(clips.sound, vad_filter=False, **asked)
             return list(clips.restored(raw))

@@ -55,15 +55,27 @@ class Recognizer:
         Raises:
             RecordingError: `bad_option`.
         """
+        if not self._is_multilingual:
+            self._check_english(options)
+            return
         asked = {"language": [options.language] if options.language else [], "languages": options.languages}
         for key, languages in asked.items():
             unknown = [language for language in languages if language not in self._languages]
-            if unknown and self._is_multilingual:
+            if unknown:
                 raise RecordingError(
                     f'engine.{key} = "{unknown[0]}" is none of this model\'s languages. '
                     'Use codes such as "en" or "cs", or leave it out.',
                     reason="bad_option",
                 )
+
+    def _check_english(self, options: EngineSettings) -> None:
+        languages = [options.language] if options.language else options.languages
+        if languages and "en" not in languages:
+            raise RecordingError(
+                f'This model knows English alone, and "{languages[0]}" is asked for: choose another engine.model, or '
+                'engine.language = "en".',
+                reason="bad_option",
+            )
 
     def explain(self, fault: Exception) -> Failed:
         """Return the message for what went wrong with a recording."""

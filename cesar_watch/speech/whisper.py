@@ -63,11 +63,14 @@ class Whisper(WhisperModel):  # type: ignore[misc]  # the library has no types
         first: Decoded = super().generate_with_fallback(encoder_output, prompt, tokenizer, options)
         if not _is_doubtful(first) or _is_silence(first, options):
             return first
-        wider = {**STRONGER, "beam_size": max(STRONGER["beam_size"], options.beam_size)}
-        again: Decoded = super().generate_with_fallback(
-            encoder_output, prompt, tokenizer, dataclasses.replace(options, **wider)
-        )
+        wider = dataclasses.replace(options, **stronger(options.beam_size))
+        again: Decoded = super().generate_with_fallback(encoder_output, prompt, tokenizer, wider)
         return max((first, again), key=lambda one: (not _goes_in_circles(one), one[1]))
+
+
+def stronger(beam_size: int) -> dict[str, Any]:
+    """Return `STRONGER` options, whose search is no narrower than the one before."""
+    return {**STRONGER, "beam_size": max(STRONGER["beam_size"], beam_size)}
 
 
 def _is_doubtful(decoded: Decoded) -> bool:

@@ -217,10 +217,13 @@ def test_option_counts_more_than_set_and_set_more_than_the_environment(transcrib
     assert (last.returncode, "last does not exist" in last.stderr) == (3, True)
 
 
-def test_language_that_is_asked_for_is_that_of_the_transcript(transcribe: Transcribe) -> None:
-    done = transcribe("letters.mp3", "--language", "de", "--format", "json")
+def test_language_that_is_asked_for_reaches_the_model(transcribe: Transcribe) -> None:
+    english = transcribe("letters.mp3", "--language", "en", "--format", "json")
+    german = transcribe("letters.mp3", "--language", "de", "--format", "json")
 
-    assert json.loads(done.stdout)["language"] == "de"
+    assert json.loads(english.stdout)["language"] == "en"
+    assert (german.returncode, german.stdout) == (1, "")
+    assert 'knows English alone, and "de" is asked for' in german.stderr
 
 
 # --- while it works ---------------------------------------------------------------------------------
