@@ -19,13 +19,16 @@ from cesar_watch.core.recording_settings import ComputeType, EngineSettings
 
 MB = 1_000_000
 
-_BASE_BYTES: Final = 250 * MB
+_BASE_BYTES: Final = 210 * MB
 """Python, the libraries, the decoder, the tokenizer, and the speech detector at work."""
-_BYTES_A_WINDOW_S: Final = 0.9 * MB
-"""A second of sound, its spectrum, and the same of the next window, which is decoded meanwhile."""
-_WORKING_BYTES: Final = 16 * MB
+_BYTES_A_WINDOW_S: Final = 0.19 * MB
+"""A second of a window in each recording in work: its sound and spectrum, and the sound of the next window."""
+_RECORDINGS_BESIDE: Final = 2
+"""So many recordings more than workers are in work."""
+_WORKING_BYTES: Final = 10.5 * MB
 """For each 30 s that the model works on, times the root of the million weights: layers grow with the width of a model,
 its weights with the square of that."""
+_CHUNK_S: Final = 30.0
 
 _STORED_TYPES: Final = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
 """CTranslate2's own numbers for what is in a model.bin."""
@@ -79,9 +82,11 @@ class Use(NamedTuple):
 
 
 def needed_bytes(weights: Weights, use: Use) -> int:
-    """Return about how much memory the engine takes at its peak: for small models rather too much, up to a third."""
-    working = _WORKING_BYTES * use.batch_size * math.sqrt(weights.number / 1e6) + _BYTES_A_WINDOW_S * use.window_s
-    return round(_BASE_BYTES + weights.number * _bytes_each(use.compute_type, weights.stored) + use.workers * working)
+    """Return about how much memory the engine takes at its peak, to a tenth or so."""
+    chunks = min(use.batch_size, math.ceil(use.window_s / _CHUNK_S))
+    working = use.workers * chunks * _WORKING_BYTES * math.sqrt(weights.number / 1e6)
+    sound = (use.workers + _RECORDINGS_BESIDE) * use.window_s * _BYTES_A_WINDOW_S
+    return round(_BASE_BYTES + weights.number * _bytes_each(use.compute_type, weights.stored) + working + sound)
 
 
 def _bytes_each(compute_type: str, stored: str) -> int:
