@@ -75,10 +75,10 @@ def long_recording(path: Path, seconds: float) -> Path:
         container.mux(stream.encode(None))
     frames = piece.read_bytes()
     piece.unlink()
-    bytes_per_s = len(frames) / (len(sound) / RATE)
+    size_bytes = round(seconds * len(frames) / (len(sound) / RATE))
     with path.open("wb") as target:
-        while target.tell() < seconds * bytes_per_s:
-            target.write(frames[: int(seconds * bytes_per_s) - target.tell()])
+        while target.tell() < size_bytes:
+            target.write(frames[: size_bytes - target.tell()])
     return path
 
 
