@@ -62,6 +62,7 @@ class FakeEngine:
         *,
         default: Sequence[Step] = (window(0, "hello"), window(1, "world")),
         declared_s: float | None = None,
+        expected_s: float | None = None,
         idle_unload_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,6 +72,7 @@ class FakeEngine:
         self.stalled = threading.Event()
         self._default = default
         self._declared_s = declared_s
+        self._expected_s = declared_s if expected_s is None else expected_s
         self._idle_unload_s = idle_unload_s
         self._clock = clock
         self._idle_since_s = clock()
@@ -121,7 +123,7 @@ class FakeEngine:
         if refusal is not None:
             yield Failed.from_fault(refusal)
             return
-        yield Started(declared_s=self._declared_s)
+        yield Started(declared_s=self._declared_s, expected_s=self._expected_s)
         end_s = request.start_sample / SAMPLE_RATE
         for step in self.scripts.get(source.name, self._default):
             if isinstance(step, Window):

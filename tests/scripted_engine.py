@@ -82,7 +82,7 @@ def begin(number: int, message: dict[str, Any]) -> None:
     opened[number] = name
     if len(opened) > 1:
         together.set()
-    say(number, "started", declared_s=None)
+    say(number, "started", declared_s=None, expected_s=None)
     if name.startswith("SIG") or name == "memory":
         threading.Thread(target=go_wrong, args=(number, name), daemon=True).start()
     go_on(number, message["first_index"])

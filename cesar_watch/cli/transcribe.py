@@ -202,7 +202,7 @@ class _Bars:
         with self._lock:
             if order not in self._tasks:
                 self._tasks[order] = self._bars.add_task(printable(order.recording.name))
-        self._bars.update(self._tasks[order], completed=seen.heard_s, total=seen.declared_s)
+        self._bars.update(self._tasks[order], completed=seen.heard_s, total=seen.expected_s)
 
     def end(self, order: Order) -> None:
         """Take a recording's bar away."""

@@ -233,9 +233,9 @@ class Attempt:
         now_s, now = self._house.clock.monotonic_s(), self._house.clock.now()
         changes: dict[str, Any] = {}
         if (seen := self._seen) is not None:
-            remaining_s = self._pace.remaining_s(seen.heard_s, seen.declared_s)
+            remaining_s = self._pace.remaining_s(seen.heard_s, seen.expected_s)
             changes = {
-                "progress": self._pace.percent(seen.heard_s, seen.declared_s),
+                "progress": self._pace.percent(seen.heard_s, seen.expected_s),
                 "estimated_completion_at": None if remaining_s is None else now + timedelta(seconds=remaining_s),
                 "duration_s": seen.declared_s,
                 "done_s": seen.done_s,

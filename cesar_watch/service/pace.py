@@ -27,18 +27,18 @@ class Pace:
         elif done_s > self._first_done_s:
             self._rate = (now_s - self._started_s) / (done_s - self._first_done_s)
 
-    def percent(self, done_s: float, declared_s: float | None) -> float:
+    def percent(self, done_s: float, expected_s: float | None) -> float:
         """Return 0-99; the last percent is the publishing. 0 while the length is not known."""
-        return min(99.0, 100.0 * done_s / declared_s) if declared_s else 0.0
+        return min(99.0, 100.0 * done_s / expected_s) if expected_s else 0.0
 
-    def remaining_s(self, done_s: float, declared_s: float | None) -> float | None:
+    def remaining_s(self, done_s: float, expected_s: float | None) -> float | None:
         """Return the seconds of work left at this attempt's pace, or the usual one; None while neither is known.
 
         None as well for more than a year: the process stood still for long, or the header lies.
         """
-        if self._rate is None or not declared_s:
+        if self._rate is None or not expected_s:
             return None
-        left_s = max(0.0, declared_s - done_s) * self._rate
+        left_s = max(0.0, expected_s - done_s) * self._rate
         return left_s if left_s < YEAR_S else None
 
     def rtf(self, took_s: float, duration_s: float) -> float | None:

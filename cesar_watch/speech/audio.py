@@ -28,6 +28,7 @@ class AudioStream:
         channels: The rows of each block.
         declared_s: The length that the header promises, or None where headers of this kind only guess, and where
             several recordings are chained, each with a header of its own.
+        expected_s: The same, or else a guess; None where there is none.
         skipped_packets: Damaged packets left out so far.
         decoded_samples: 16 kHz samples of each row decoded so far, those before `start_sample` included.
     """
@@ -45,6 +46,7 @@ class AudioStream:
             self._track = self._open_track(*first)
             self.channels = self._track.channels if channels == "split" else 1
             self.declared_s = None if self._later else self._track.declared_s
+            self.expected_s = None if self._later else self._track.expected_s
             if self.declared_s and self.declared_s > max_duration_s:
                 raise self._too_long()
             self._resources = resources.pop_all()

@@ -66,6 +66,11 @@ def declared_duration(file: Readable, container: InputContainer, stream: AudioSt
     return declared_s if declared_s and declared_s > 0 else None
 
 
+def expected_duration(container: InputContainer) -> float | None:
+    """Return FFmpeg's guess at the seconds of a recording: good enough to show how far the work is."""
+    return container.duration / _MICROSECONDS if container.duration and container.duration > 0 else None
+
+
 def _declared(file: Readable, container: InputContainer, stream: AudioStream) -> float | None:
     name = container.format.name.split(",")[0]
     if name in _OWN:

@@ -185,7 +185,7 @@ class Hearing:
                 track=options.audio_track,
                 channels=options.channels,
             ) as audio:
-                self._answer(Started(declared_s=audio.declared_s))
+                self._answer(Started(declared_s=audio.declared_s, expected_s=audio.expected_s))
                 if all(self._offer(cut) for cut in self._cuts(audio)):
                     end = Finished(
                         duration_s=audio.decoded_s,
@@ -211,7 +211,7 @@ class Hearing:
         request = self._request
         cuts: Iterable[Cut] = cut_windows(
             audio.blocks(request.start_sample, look=self._look),
-            length_s=lambda index: window_length_s(index, request.options.window_s, audio.declared_s),
+            length_s=lambda index: window_length_s(index, request.options.window_s, audio.expected_s),
             vad=functools.partial(silero, look=self._look),
             first_index=request.first_index,
             start_sample=request.start_sample,

@@ -117,10 +117,14 @@ class Loaded(Value):
 
 
 class Started(Value):
-    """The recording is open; `declared_s` is the length its header promises, if it can be trusted."""
+    """The recording is open.
+
+    `declared_s` is the length its header promises, if it can be trusted; `expected_s` the same, or else a guess.
+    """
 
     type: Literal["started"] = "started"
     declared_s: float | None
+    expected_s: float | None
 
 
 class Heard(Value):

@@ -15,7 +15,7 @@ from av.packet import Packet
 from av.stream import Disposition
 
 from cesar_watch.speech.channels import MOST_MIXED
-from cesar_watch.speech.declared import declared_duration
+from cesar_watch.speech.declared import declared_duration, expected_duration
 from cesar_watch.speech.source import SourceFile
 
 FORMATS = (
@@ -52,6 +52,7 @@ class Track:
     Attributes:
         channels: How many its decoder is going to give, as its header or its first packets tell; at least 1.
         declared_s: The length that the header promises, or None where headers of this kind only guess.
+        expected_s: The same, or else a guess; None where there is none.
 
     Raises:
         RecordingError: As `open_audio` tells. Nothing but the file stays open.
@@ -67,6 +68,7 @@ class Track:
             self.channels = max(1, self._refuse_format(most_channels))
             self._prepare_decoder()
             self.declared_s = declared_duration(file, self._container, self._stream)
+            self.expected_s = self.declared_s or expected_duration(self._container)
         except BaseException:
             self._container.close()
             raise

@@ -33,13 +33,14 @@ class Progress:
     """How far an attempt has come: `done_s` of the recording are durable, in `windows` windows.
 
     `heard_s` has gone through the model, durable or not. `declared_s` is the recording's length if its header can be
-    trusted.
+    trusted; `expected_s` the same, or else a guess.
     """
 
     done_s: float
     heard_s: float
     declared_s: float | None
     windows: int
+    expected_s: float | None = None
 
 
 def transcribe(
@@ -107,7 +108,7 @@ def transcribe(
 def _further(before: Progress, done_before_s: float, event: Started | Heard | WindowDone) -> Progress:
     """Return the progress after an event; `done_before_s` was durable when the attempt began."""
     if isinstance(event, Started):
-        return replace(before, declared_s=event.declared_s)
+        return replace(before, declared_s=event.declared_s, expected_s=event.expected_s)
     if isinstance(event, Heard):
         return replace(before, heard_s=done_before_s + event.heard_s)
     done_s = before.done_s + event.window.end_s - event.window.start_s

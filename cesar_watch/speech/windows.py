@@ -64,7 +64,7 @@ class Cut:
         return sum(span.end - span.start for span in union(self.spans)) / SAMPLE_RATE
 
 
-def window_length_s(index: int, window_s: float, declared_s: float | None) -> float:
+def window_length_s(index: int, window_s: float, expected_s: float | None) -> float:
     """Return how long a window may be: `window_s` in long recordings, less in short ones.
 
     Each window wastes half of Whisper's 30 s on average, since its last part is filled up with silence; and the last
@@ -73,9 +73,9 @@ def window_length_s(index: int, window_s: float, declared_s: float | None) -> fl
     """
     if index == 0:
         return min(FIRST_S, window_s)
-    if declared_s is None:
+    if expected_s is None:
         return window_s
-    return min(window_s, max(LEAST_S, math.sqrt(15.0 * declared_s)))
+    return min(window_s, max(LEAST_S, math.sqrt(15.0 * expected_s)))
 
 
 def cut_windows(

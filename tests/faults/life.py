@@ -113,7 +113,7 @@ class SpeakingEngine:
         except OSError as fault:
             yield Failed.from_fault(AttemptError(f"can't be read: {fault}", reason="source_unreadable"))
             return
-        yield Started(declared_s=20.0)
+        yield Started(declared_s=20.0, expected_s=20.0)
         half = len(words) // 2
         for index, text in enumerate((words[:half], words[half:])):
             if index >= request.first_index:

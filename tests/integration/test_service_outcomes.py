@@ -100,6 +100,16 @@ def test_first_recording_has_an_estimate_where_the_machine_was_measured(tmp_path
             assert due == rig.house.clock.now() + timedelta(seconds=10)
 
 
+def test_recording_whose_header_knows_no_length_shows_progress_by_a_guess(tmp_path: Path) -> None:
+    engine = FakeEngine(default=[window(0, "hello"), STALL], expected_s=20.0)
+    with open_rig(tmp_path, engine) as rig:
+        rig.drop("talk.mp3")
+        rig.claim_all()
+        with _working(rig):
+            job = rig.only_job()
+            assert (job.progress, job.duration_s) == (50.0, None)
+
+
 def test_recording_without_speech_completes_with_the_verdict_empty(tmp_path: Path) -> None:
     with open_rig(tmp_path, FakeEngine(default=[window(0, "")])) as rig:
         job = _transcribe_one(rig)

@@ -113,6 +113,13 @@ def test_audio_in_vbr_mp3_without_a_frame_count_declares_nothing(tmp_path: Path)
     assert len(read(bare)) == pytest.approx(12 * RATE, abs=0.2 * RATE)
 
 
+def test_audio_that_declares_no_length_has_a_guess_for_the_progress(tmp_path: Path, sound: Samples) -> None:
+    bare = encode(tmp_path / "bare.mp3", sound, "libmp3lame", muxer={"write_xing": "0"})
+    with open_audio(bare, max_duration_s=60) as audio:
+        assert audio.declared_s is None
+        assert audio.expected_s == pytest.approx(SECONDS, rel=0.2)
+
+
 @pytest.mark.parametrize("size", [0, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
 def test_audio_in_a_wav_whose_recorder_never_wrote_the_length_declares_nothing(tmp_path: Path, size: int) -> None:
     path = write_wav(tmp_path / "a.wav", voice(2))

@@ -67,7 +67,12 @@ def talk(call: Call, engine: Scripted, *, is_ending: bool = False, polls: list[N
 
 def test_conversation_ends_with_the_last_event_and_says_what_is_durable() -> None:
     call = begun()
-    events: list[Event] = [Started(declared_s=None), Heard(heard_s=1.0), WindowDone(window=window(4, "a")), FINISHED]
+    events: list[Event] = [
+        Started(declared_s=None, expected_s=9.0),
+        Heard(heard_s=1.0),
+        WindowDone(window=window(4, "a")),
+        FINISHED,
+    ]
     engine = Scripted(call, *events)
     polls: list[None] = []
     assert talk(call, engine, polls=polls) == events

@@ -43,7 +43,7 @@ def test_transcribe_returns_all_windows_and_reports_each(source: Path) -> None:
     transcript = attempt(FakeEngine(declared_s=20.0), source, seen)
     assert transcript.text == "hello world"
     assert (transcript.duration_s, transcript.declared_s) == (20, 20)
-    assert seen == [Progress(0, 0, 20, 0), Progress(10, 10, 20, 1), Progress(20, 20, 20, 2)]
+    assert seen == [Progress(0, 0, 20, 0, 20), Progress(10, 10, 20, 1, 20), Progress(20, 20, 20, 2, 20)]
 
 
 def test_transcribe_with_a_finished_checkpoint_does_not_ask_the_engine(source: Path) -> None:
