@@ -38,7 +38,7 @@ def sidecar(job: Job, *, source: bytes | None = None, instance: str | None = Non
         "job_id": job.job_id,
         **({} if instance is None else {"instance": instance}),
         "status": job.state.shown,
-        "progress": round(min(max(job.progress, 0.0), 100.0)),
+        "progress": _percent(job.progress),
         "message": job.message,
         "source": _source(job, job.source if source is None else source),
         "created_at": _rfc3339(job.created_at),
@@ -106,6 +106,11 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
         return None
     is_ours = isinstance(fields, dict) and fields.get("schema") == SCHEMA and isinstance(fields.get("job_id"), str)
     return fields if is_ours else None
+
+
+def _percent(progress: float) -> int:
+    """Return whole percents: 0 for a recording of which nothing was heard yet, and for no other."""
+    return max(round(min(progress, 100.0)), 1) if progress > 0 else 0
 
 
 def _source(job: Job, path: bytes) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def test_sidecar_of_a_transcribed_job_still_says_processing() -> None:
     assert sidecar(make_job(state=State.TRANSCRIBED))["status"] == "processing"
 
 
-@pytest.mark.parametrize(("progress", "shown"), [(-1.0, 0), (99.6, 100), (250.0, 100)])
-def test_sidecar_progress_out_of_range_is_kept_within_0_and_100(progress: float, shown: int) -> None:
+@pytest.mark.parametrize(("progress", "shown"), [(-1.0, 0), (0.0, 0), (0.1, 1), (99.6, 100), (250.0, 100)])
+def test_sidecar_progress_is_0_to_100_and_0_only_before_the_beginning(progress: float, shown: int) -> None:
     assert sidecar(make_job(progress=progress))["progress"] == shown
 
 
