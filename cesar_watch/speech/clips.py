@@ -16,6 +16,7 @@ from faster_whisper.transcribe import restore_speech_timestamps
 
 from cesar_watch.core.transcript import Segment, Stretch, Word
 from cesar_watch.speech.protocol import SAMPLE_RATE
+from cesar_watch.speech.room import room
 from cesar_watch.speech.windows import Cut, Sound, Span
 
 PADDING = int(0.4 * SAMPLE_RATE)
@@ -60,7 +61,8 @@ class Clips:
     @property
     def sound(self) -> Sound:
         """What the model hears, one stretch behind the other; put together each time, since it is large."""
-        return np.concatenate([self.audio[span.start : span.end] for span in self.kept])
+        pieces = [self.audio[span.start : span.end] for span in self.kept]
+        return np.concatenate(pieces, out=room(1, sum(len(piece) for piece in pieces))[0])
 
     @property
     def speech(self) -> list[Stretch]:

@@ -6,10 +6,9 @@ faster-whisper makes the spectrogram of all the sound at once, which takes a qua
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from faster_whisper.feature_extractor import FeatureExtractor
 
-Floats = npt.NDArray[np.float32]
+from cesar_watch.speech.room import Floats, room
 
 PIECE_FRAMES = 3000
 """30 s: what the encoder takes at a time."""
@@ -30,7 +29,7 @@ class PiecewiseFeatures(FeatureExtractor):  # type: ignore[misc]  # the library 
             self.n_samples = chunk_length * self.sampling_rate
             self.nb_max_frames = self.n_samples // self.hop_length
         frames = (len(waveform) + padding) // self.hop_length
-        features = np.empty((len(self.mel_filters), frames), np.float32)
+        features = room(len(self.mel_filters), frames)
         for first in range(0, frames, PIECE_FRAMES):
             last = min(first + PIECE_FRAMES, frames)
             features[:, first:last] = self._power(self._padded(waveform, padding, first, last))

@@ -217,6 +217,8 @@ class Hearing:
             start_sample=request.start_sample,
         )
         cuts = itertools.filterfalse(lambda cut: cut.index in request.done, cuts)
+        if not self._recognizer.is_multilingual:
+            self._spoken = Spoken("en")
         if self._spoken or request.options.multilingual:
             return iter(cuts)
         return with_language(cuts, self._detect, self._speaks)

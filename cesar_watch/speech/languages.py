@@ -45,7 +45,9 @@ def with_language(
             break
     if held:
         speaks(detect(held))
-    yield from held
+    # One by one, so that nobody holds them any longer than whoever works on them.
+    while held:
+        yield held.pop(0)
     yield from pending
 
 

@@ -24,6 +24,7 @@ class Recognizer:
     before: an attempt that resumes gives the transcript that an unbroken one would have given.
 
     Attributes:
+        is_multilingual: Whether the model knows other languages than English.
         fell_back: Why the CPU computes though there is a GPU, in a sentence; None where nothing is amiss.
 
     Raises:
@@ -32,7 +33,7 @@ class Recognizer:
 
     def __init__(self, setup: Setup) -> None:
         self._model, self.fell_back = load_model(setup)
-        self._is_multilingual = bool(self._model.model.is_multilingual)
+        self.is_multilingual = bool(self._model.model.is_multilingual)
         self._languages: list[str] = self._model.supported_languages
 
     @property
@@ -55,7 +56,7 @@ class Recognizer:
         Raises:
             RecordingError: `bad_option`.
         """
-        if not self._is_multilingual:
+        if not self.is_multilingual:
             self._check_english(options)
             return
         asked = {"language": [options.language] if options.language else [], "languages": options.languages}
@@ -91,7 +92,7 @@ class Recognizer:
         Args:
             look: Called before each sample of 30 s; what it raises comes out.
         """
-        if not self._is_multilingual:
+        if not self.is_multilingual:
             return Spoken("en")
         with self._model.interrupted_by(look):
             return decide([self._probabilities(sample) for sample in samples_of(cuts)], options.languages)

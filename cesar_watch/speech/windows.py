@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cesar_watch.speech.protocol import SAMPLE_RATE
+from cesar_watch.speech.room import room
 
 Sound = npt.NDArray[np.float32]
 
@@ -98,30 +99,54 @@ def cut_windows(
     """
     index, start = first_index, start_sample
     length = int(length_s(index) * SAMPLE_RATE)
-    pieces: list[Sound] = []
-    held = 0
+    held = _Held()
     for block in blocks:
-        pieces.append(block)
-        held += block.shape[1]
+        held.add(block, length)
         # More than `length`, not exactly: so the last window is the last however the blocks fall.
-        while held > length:
-            audio = np.concatenate(pieces, axis=1)
-            # What is not needed goes at once: the VAD takes its time, and whoever takes the window even more.
-            pieces.clear()
-            spans = [vad(channel[:length]) for channel in audio]
+        while held.samples > length:
+            spans = [vad(channel[:length]) for channel in held.sound]
             end = best_cut(union(spans), length)
-            pieces.append(audio[:, end:].copy())
-            cut = Cut(index, start, audio[:, :end], tuple(_before(found, end) for found in spans))
-            del audio
-            yield cut
-            del cut
-            held -= end
+            # Not held here while somebody works on it.
+            yield Cut(index, start, held.taken(end), tuple(_before(found, end) for found in spans))
             index += 1
             start += end
             length = int(length_s(index) * SAMPLE_RATE)
-    if held:
-        audio = np.concatenate(pieces, axis=1)
-        yield Cut(index, start, audio, tuple(tuple(vad(channel)) for channel in audio))
+    if held.samples:
+        yield Cut(index, start, held.sound, tuple(tuple(vad(channel)) for channel in held.sound))
+
+
+class _Held:
+    """Sound that is not in a window yet."""
+
+    def __init__(self) -> None:
+        self._room = room(1, 0)
+        self.samples = 0
+
+    @property
+    def sound(self) -> Sound:
+        return self._room[:, : self.samples]
+
+    def add(self, block: Sound, length: int) -> None:
+        """Take a block in, and have room for `length` samples and a little more."""
+        needed = self.samples + block.shape[1]
+        if needed > self._room.shape[1]:
+            self._room = _copied(self.sound, block.shape[0], max(needed, length + SAMPLE_RATE))
+        self._room[:, self.samples : needed] = block
+        self.samples = needed
+
+    def taken(self, end: int) -> Sound:
+        """Return the sound before `end`, and go on with the rest."""
+        sound = self.sound
+        self.samples -= end
+        self._room = _copied(sound[:, end:], len(sound), self.samples)
+        return sound[:, :end]
+
+
+def _copied(sound: Sound, channels: int, samples: int) -> Sound:
+    """Return room for so many samples, with sound at its beginning."""
+    wider = room(channels, samples)
+    wider[:, : sound.shape[1]] = sound
+    return wider
 
 
 def best_cut(spans: Sequence[Span], length: int) -> int:

@@ -59,6 +59,7 @@ class Model:
         self.begun: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._tasks: list[Task] = []
         self.detected: list[list[int]] = []
+        self.is_multilingual = True
 
     def check(self, options: EngineSettings) -> None:
         if options.language == "xx":
