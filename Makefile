@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak faults faults-full bench lint types check clean
+.PHONY: help install demo test soak faults faults-full bench bench-full lint types check clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,10 @@ bench: install ## Run the benchmarks: ratios measured side by side on this machi
 	$(BIN)/python -m tools.bench
 	$(BIN)/python -m tools.bench_spool
 	$(BIN)/python -m tools.bench_intake
+	$(BIN)/python -m tools.bench_speech
+
+bench-full: install ## The benchmarks of speech, as long as they are published: 40 minutes
+	$(BIN)/python -m tools.bench_speech --full
 
 faults: install ## Break it on purpose, at every call that changes the disk: minutes
 	$(BIN)/python -m tests.faults

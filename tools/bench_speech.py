@@ -1,7 +1,7 @@
 """Benchmarks of speech: the real service beside faster-whisper's own calls, on the same work.
 
-    python -m tools.bench_speech                    what `make bench` runs, some minutes
-    python -m tools.bench_speech --full             a recording of 24 hours, 200 clips: an hour
+    python -m tools.bench_speech                    what `make bench` runs, two minutes
+    python -m tools.bench_speech --full             what is published: a recording of 24 hours, 200 clips: 40 minutes
 
 The model has the shape of whisper-tiny and says the same in every 30 seconds (tools/bench_model.py), but for the word
 error rate, which is the bundled model's. Options are the same on both sides, all cores are used, nothing is loaded at
@@ -276,12 +276,12 @@ def main() -> None:
         bench = Bench(Path(folder))
         full = arguments.full
         figures: dict[str, Callable[[], list[Row]]] = {
-            "mixed": lambda: bench.mixed_folder(30 if full else 6, 60 if full else 12),
-            "batches": lambda: bench.batches(30 if full else 6),
-            "clips": lambda: bench.many_clips(200 if full else 20),
-            "memory": lambda: bench.memory(24 if full else 1),
+            "mixed": lambda: bench.mixed_folder(30 if full else 4, 60 if full else 8),
+            "batches": lambda: bench.batches(30 if full else 4),
+            "clips": lambda: bench.many_clips(200 if full else 10),
+            "memory": lambda: bench.memory(24 if full else 0.5),
             "first": bench.first_progress,
-            "words": lambda: bench.words_right(30 if full else 6),
+            "words": lambda: bench.words_right(30 if full else 5),
         }
         for name in arguments.only or figures:
             out.print(f"{name} ...")
