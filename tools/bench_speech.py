@@ -219,7 +219,8 @@ class Bench:
         folder = self._new("memory")
         short = self.serve("memory-short", [long_recording(folder / "short.mp3", 600)], workers=2, threads=1)
         recording = long_recording(folder / "long.mp3", hours * 3600)
-        long = self.serve("memory-long", [recording], until_idle=True, workers=2, threads=1, idle_unload_s=IDLE_S)
+        engine = {"workers": 2, "threads": 1, "idle_unload_s": IDLE_S, "max_duration_s": 2 * hours * 3600}
+        long = self.serve("memory-long", [recording], until_idle=True, **engine)
         share = 100 * long.service_cpu_s / long.wall_s
         return [
             (
