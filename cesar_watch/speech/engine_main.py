@@ -17,7 +17,6 @@ from queue import SimpleQueue
 from typing import BinaryIO, NoReturn
 
 from cesar_watch.core.errors import ModelError
-from cesar_watch.speech.allocator import keep_memory
 from cesar_watch.speech.confine import confine
 from cesar_watch.speech.protocol import Event, Failed, Loading, Order, Report, Setup, encode
 
@@ -34,7 +33,6 @@ def main() -> int:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
     setup = Setup.model_validate_json(sys.argv[1])
-    keep_memory()
     kept = confine(setup)
     if kept:
         sys.stderr.write(f"cesar-watch: The engine can't be kept from {', '.join(kept)}; it goes on.\n")

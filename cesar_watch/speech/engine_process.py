@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Sequence
 from pydantic import ValidationError
 
 from cesar_watch.core.errors import AttemptError, CesarError, EngineLost, Kind, ModelError
+from cesar_watch.speech.allocator import environment
 from cesar_watch.speech.calls import Call, Calls, converse, drop
 from cesar_watch.speech.protocol import (
     Event,
@@ -182,7 +183,7 @@ class _Child:
 
     def __init__(self, setup: Setup, command: Sequence[str]) -> None:
         self.setup = setup
-        environment = os.environ | {
+        given = environment() | {
             # The child finds what this process finds, wherever the package is installed.
             "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
             "HF_HUB_OFFLINE": "1",
@@ -192,7 +193,7 @@ class _Child:
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=environment,
+                env=given,
                 # Ctrl-C in a terminal is for the service, which then decides what becomes of the work.
                 start_new_session=True,
             )

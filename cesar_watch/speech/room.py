@@ -1,6 +1,6 @@
 """Room for large arrays, which goes back to the kernel when the last one who has it lets go. Engine side only.
 
-What the engine's allocator gives stays with the process (`allocator.keep_memory`), holes and all.
+In the heap, where small things lie between large ones, it would leave holes.
 """
 
 from __future__ import annotations
