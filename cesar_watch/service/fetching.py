@@ -7,12 +7,27 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Protocol
 
 from cesar_watch.core.errors import ModelError
 from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.models import needs_fetching, require_model
 
 BEAT_S = 1.0
+
+
+class Fetch(Protocol):
+    """Sees that the model of an engine is there; as `fetched`."""
+
+    def __call__(self, settings: EngineSettings, *, beat: Callable[[], None], is_ending: Callable[[], bool]) -> bool:
+        """Return False where the stop came first."""
+        ...
+
+
+def nothing_to_fetch(settings: EngineSettings, *, beat: Callable[[], None], is_ending: Callable[[], bool]) -> bool:
+    """Stand for `fetched` where engines need no model."""
+    del settings, beat, is_ending
+    return True
 
 
 def fetched(settings: EngineSettings, *, beat: Callable[[], None], is_ending: Callable[[], bool]) -> bool:

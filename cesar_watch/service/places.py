@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from cesar_watch.core.errors import CesarError
 from cesar_watch.core.job import Job
 from cesar_watch.core.recording_settings import EngineSettings
+from cesar_watch.service.fetching import Fetch, nothing_to_fetch
 from cesar_watch.speech.engines import make_engine
 from cesar_watch.speech.measured import Figure
 from cesar_watch.speech.models import require_model
@@ -40,10 +41,12 @@ class Places:
     Args:
         maker: Returns the engine for settings, or raises ModelError.
         number: How many workers there are.
+        fetch: Brings the model of settings to this machine, before its engine is made.
     """
 
-    def __init__(self, maker: EngineMaker, number: int = 1) -> None:
+    def __init__(self, maker: EngineMaker, number: int = 1, *, fetch: Fetch = nothing_to_fetch) -> None:
         self._maker = maker
+        self._fetch = fetch
         self.number = number
         self._left = 0
         self._lock = threading.RLock()
@@ -60,10 +63,18 @@ class Places:
         with self._lock:
             return set(self._suspects)
 
-    def has_engine_for(self, settings: EngineSettings) -> bool:
-        """Whether the engine that there is has these settings, so that its model is there."""
+    def are_ready(self, settings: EngineSettings, *, beat: Callable[[], None], is_ending: Callable[[], bool]) -> bool:
+        """See that the model is there, which may take long; return False where the stop came first.
+
+        Args:
+            beat: Called now and then meanwhile.
+
+        Raises:
+            ModelError: It can't be had.
+        """
         with self._lock:
-            return self._engine is not None and settings == self._settings
+            is_there = self._engine is not None and settings == self._settings
+        return is_there or self._fetch(settings, beat=beat, is_ending=is_ending)
 
     @contextlib.contextmanager
     def taken(self, worker: str, job: Job, settings: EngineSettings) -> Iterator[Engine | None]:

@@ -25,6 +25,7 @@ from cesar_watch.service import recovery
 from cesar_watch.service.actor_thread import Actor, ActorThread, Paused
 from cesar_watch.service.clerk import Clerk
 from cesar_watch.service.courier import Courier, Sender
+from cesar_watch.service.fetching import fetched, nothing_to_fetch
 from cesar_watch.service.house import House
 from cesar_watch.service.instances import left_behind
 from cesar_watch.service.intake import Intake
@@ -87,8 +88,11 @@ class Supervisor:
         self._wakes: defaultdict[str, threading.Event] = defaultdict(threading.Event)
         self.intake = Intake(house, wake=self._wakes["intake"], claimed=self._claimed, poll=self._poll_intake)
         measured = read_measured(house.settings.state_dir)
-        maker = maker or functools.partial(engine_on_disk, measured=measured)
-        places = Places(maker, plan(house.settings.engine, measured)[0] + SPARE_PLACES)
+        places = Places(
+            maker or functools.partial(engine_on_disk, measured=measured),
+            plan(house.settings.engine, measured)[0] + SPARE_PLACES,
+            fetch=fetched if maker is None else nothing_to_fetch,
+        )
         self._workers = [self._worker(f"worker {number + 1}", places) for number in range(places.number)]
         self._courier = Courier(house, sender=sender)
         self._pauses = Pauses(house, self._courier.tell)

@@ -13,7 +13,6 @@ from cesar_watch.core.job import Failure, Job, State
 from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.service import endings, recovery, retrying
 from cesar_watch.service.attempt import Attempt, Stop
-from cesar_watch.service.fetching import fetched
 from cesar_watch.service.house import House
 from cesar_watch.service.places import Places
 from cesar_watch.service.taken_over import forget_taken_over
@@ -112,9 +111,7 @@ class Worker:
     def _work_on(self, due: Job) -> float:
         # Before the lease, since a missing model is nobody's attempt.
         settings = self._settings_for(due)
-        if not self._places.has_engine_for(settings) and not fetched(
-            settings, beat=self._beat, is_ending=lambda: self._stop.since_s is not None
-        ):
+        if not self._places.are_ready(settings, beat=self._beat, is_ending=lambda: self._stop.since_s is not None):
             return IDLE_S
         with self._places.taken(self.name, due, settings) as engine:
             if engine is None:

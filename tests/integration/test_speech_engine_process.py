@@ -78,12 +78,12 @@ for line in sys.stdin:
     order = json.loads(line)
     number, message = order["number"], order["message"]
     if message["type"] == "drop": continue
-    say(number, type="started", declared_s=None)
+    say(number, type="started", declared_s=None, expected_s=None)
     name = os.path.basename(message["path"])
     if name == "stubborn":
         for each in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}: signal.signal(each, signal.SIG_IGN)
         os.close(0)
-        say(number, type="started", declared_s=None)
+        say(number, type="started", declared_s=None, expected_s=None)
         while True: signal.pause()
     if name == "segfault": os.kill(os.getpid(), signal.SIGSEGV)
     if name == "memory": os.kill(os.getpid(), signal.SIGKILL)
