@@ -21,7 +21,7 @@ def test_engines_environment_is_ours_with_the_tunables_and_what_a_person_set_com
 @pytest.mark.parametrize("shape", [(1, 0), (2, 3)])
 def test_room_is_of_zeros_that_can_be_written_over(shape: tuple[int, int]) -> None:
     found = room(*shape)
-    assert (found.shape, found.dtype, found.sum()) == (shape, np.float32, 0)
+    assert (found.shape, found.dtype, found.sum()) == (shape, np.dtype(np.float32), 0)
     found += 1
     assert found.sum() == shape[0] * shape[1]
 
