@@ -6,6 +6,7 @@ real jobs would take hours; the recordings are small, so that the figures are th
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -123,7 +124,9 @@ def _make_job(house: House, number: int, state: State) -> Job:
             (root / "outbox" / f"{base}.{ending}").write_bytes(content)
             hashes[f"{base}.{ending}"] = hashlib.sha256(content).hexdigest()
     at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-    fields: dict[str, Any] = dict.fromkeys(field for field in Job.__dataclass_fields__)
+    fields: dict[str, Any] = {
+        field.name: None for field in dataclasses.fields(Job) if field.default is dataclasses.MISSING
+    }
     fields |= {"seq": 0, "job_id": job_id, "state": state, "name": f"{base}.mp3".encode(), "subfolder": b""}
     fields |= {"base": base, "source": house.spool.relative(path), "identity": FileIdentity.of(path.stat())}
     fields |= {"sha256": hashlib.sha256(recording).hexdigest(), "options": house.settings.job_options()}
