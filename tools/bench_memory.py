@@ -15,11 +15,9 @@ import os
 import sys
 import tempfile
 import threading
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
-from faster_whisper import decode_audio
 from rich.console import Console
 from rich.table import Table
 
@@ -29,8 +27,9 @@ from cesar_watch.core.humanize import size
 from cesar_watch.core.recording_settings import ComputeType
 from cesar_watch.service.supervisor import SPARE_PLACES
 from cesar_watch.speech.engine_process import EngineProcess
+from cesar_watch.speech.looped import write_looped
 from cesar_watch.speech.memory import Use, needed_bytes, peak_bytes, weights_in
-from cesar_watch.speech.protocol import SAMPLE_RATE, Setup, WindowDone, request_for
+from cesar_watch.speech.protocol import Setup, WindowDone, request_for
 from tools.bench_model import SIZES, make
 
 RECORDING_S = 6600
@@ -48,7 +47,8 @@ def main() -> None:
     out = Console()
     table = Table("model", "weights", "compute type", "window", "workers", "batch", "measured", "estimated", "ratio")
     with tempfile.TemporaryDirectory(prefix="cesar-bench-") as scratch:
-        recording = write_recording(Path(scratch) / "long.wav", RECORDING_S)
+        recording = Path(scratch) / "long.wav"
+        write_looped(RECORDINGS / "meeting.m4a", RECORDING_S, recording)
         for name in sys.argv[1:] or ["tiny", "base", "small"]:
             folder = Path(scratch) / name
             make(SIZES[name], folder)
@@ -56,17 +56,6 @@ def main() -> None:
                 out.print(*row)
                 table.add_row(*row)
     out.print(table)
-
-
-def write_recording(path: Path, seconds: float) -> Path:
-    """Write the bundled meeting over and over, as 16-bit mono PCM."""
-    sound = decode_audio(str(RECORDINGS / "meeting.m4a"))
-    samples = (sound * 32767).astype("<i2").tobytes()
-    with wave.open(str(path), "wb") as stream:
-        stream.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        for _ in range(int(seconds * SAMPLE_RATE) // len(sound) + 1):
-            stream.writeframes(samples)
-    return path
 
 
 def _rows(name: str, folder: Path, recording: Path) -> Iterator[tuple[str, ...]]:
