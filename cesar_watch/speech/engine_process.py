@@ -265,7 +265,8 @@ class _Child:
             how = f"exit status {status}"
         else:
             how = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-        hint = (
-            " If memory ran out, use a smaller model or a shorter engine.window_s." if status == -signal.SIGKILL else ""
-        )
+        # Libraries may crash where they are refused memory.
+        hint = " or a higher engine.memory_limit_bytes" if self.setup.memory_limit_bytes else ""
+        if hint or status == -signal.SIGKILL:
+            hint = f" If memory ran out, use a smaller model, a shorter engine.window_s{hint}."
         return f"The engine process died ({how}).{hint}"

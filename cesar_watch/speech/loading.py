@@ -80,7 +80,8 @@ def not_loaded(setup: Setup, device: str, fault: Exception) -> ModelError:
         )
     return ModelError(
         f"The model in {setup.model_path} can't be loaded on {device} with {setup.compute_type}: "
-        f"{fault}. Check engine.model, engine.device and engine.compute_type."
+        f"{fault}. Check engine.model, engine.device and engine.compute_type"
+        + ("; a GPU needs CUDA 12 with cuBLAS." if device == "cuda" else ".")
     )
 
 

@@ -150,10 +150,14 @@ class Finished(Value):
     skipped_packets: int
 
 
+_NO_MEMORY = ("failed to allocate memory", "std::bad_alloc")
+"""How errors of CTranslate2's allocators and of ONNX Runtime end that have no type of their own."""
+
+
 def is_out_of_memory(fault: Exception) -> bool:
-    """Whether an exception says that there was no more memory; CTranslate2's allocators have no type for it."""
+    """Whether an exception says that there was no more memory."""
     return isinstance(fault, MemoryError) or (
-        isinstance(fault, RuntimeError) and str(fault).endswith("failed to allocate memory")
+        not isinstance(fault, (CesarError, OSError)) and str(fault).endswith(_NO_MEMORY)
     )
 
 

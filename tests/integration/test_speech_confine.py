@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cesar_watch.core.errors import Kind
+from cesar_watch.core.errors import AttemptError
 from cesar_watch.speech.engine_process import EngineProcess
 from cesar_watch.speech.models import DEMO_DIR
 from cesar_watch.speech.protocol import Failed, Finished, Order, Setup, encode, request_for
@@ -125,11 +125,14 @@ def test_recording_that_needs_more_than_the_memory_limit_fails_its_attempt_and_s
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
     long = write_wav(tmp_path / "long.wav", np.tile(voice(20), 30))
     engine = EngineProcess(Setup(model_path=str(DEMO_DIR), threads=1, memory_limit_bytes=300_000_000))
-    failed = list(engine.transcribe(request_for(long, {"window_s": 600.0}), poll=lambda: None))[-1]
+    with pytest.raises(AttemptError) as raised:
+        for event in engine.transcribe(request_for(long, {"window_s": 600.0}), poll=lambda: None):
+            if isinstance(event, Failed):
+                raise event.error()
     engine.close()
-    assert isinstance(failed, Failed)
-    assert (failed.kind, failed.reason) == (Kind.TRANSIENT, "out_of_memory")
-    assert "engine.window_s" in failed.message
+    # Which of the libraries is refused memory first is chance, and some of them crash then.
+    assert raised.value.reason in ("out_of_memory", "engine_crashed")
+    assert "engine.window_s" in str(raised.value)
 
 
 @pytest.fixture

@@ -114,6 +114,7 @@ def test_failure_of_our_own_kind_crosses_the_pipe_unchanged(fault: CesarError, e
     [
         (MemoryError(), "out_of_memory"),
         (RuntimeError("mkl_malloc: failed to allocate memory"), "out_of_memory"),
+        (Exception("[ONNXRuntimeError] : 1 : FAIL : std::bad_alloc"), "out_of_memory"),
         (RuntimeError("oneDNN"), "engine_failed"),
     ],
 )
