@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
-from cesar_watch.core.transcript import Segment, Transcript, Word
+from cesar_watch.core.transcript import Segment, Transcript, Window, Word
 from tests.builders import make_segment, make_transcript, make_word
 
 
@@ -18,6 +22,43 @@ def said(text: str, start_s: float = 0.0, word_s: float = 0.4, pause_s: float = 
         words.append(make_word(at_s, at_s + word_s, f" {token}"))
         at_s += word_s
     return make_segment(start_s, at_s, text.replace(" |", ""), tuple(words))
+
+
+def in_memory(transcript: Transcript | None) -> Transcript:
+    """Return a transcript with its windows read, so that it can be compared."""
+    assert transcript is not None
+    return replace(transcript, windows=tuple(transcript.windows))
+
+
+class PassingWindows(Collection[Window]):
+    """Windows that are made when they are gone through; `most` is how many there were at once."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.most = 0
+
+    @property
+    def transcript(self) -> Transcript:
+        """What they make."""
+        return Transcript(duration_s=self._number * 10.0, declared_s=None, skipped_packets=0, windows=self)
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __contains__(self, window: object) -> bool:
+        return any(window == each for each in self)
+
+    def __iter__(self) -> Iterator[Window]:
+        alive: list[weakref.ref[Window]] = []
+        for index in range(self._number):
+            alive = [ref for ref in alive if ref() is not None]
+            self.most = max(self.most, len(alive))
+            start_s = index * 10.0
+            segment = make_segment(start_s + 1, start_s + 4, " Yes.", (make_word(start_s + 1, start_s + 4, " Yes."),))
+            window = Window(index=index, start_s=start_s, end_s=start_s + 10, speech_s=3, segments=(segment,))
+            alive.append(weakref.ref(window))
+            yield window
+            del window
 
 
 # --- for hypothesis -----------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def export(
         job = house.ledger.find(job_id)
         tell_snapshot(house.ledger.is_snapshot)
     kept, style = _kept(settings.state_dir, job), Style.of(settings.output.shaping())
-    contents = {fmt: render(kept.transcript, fmt, kept.about, style) for fmt in wanted}
+    contents = {fmt: b"".join(render(kept.transcript, fmt, kept.about, style)) for fmt in wanted}
     if to is None:
         typer.echo(contents[wanted[0]], nl=False)
     else:
@@ -77,7 +77,7 @@ def _write(contents: Mapping[Path, bytes]) -> None:
     for path, content in contents.items():
         try:
             make_dirs(path.parent.absolute())
-            write_new(path, content, staging=path.parent)
+            write_new(path, [content], staging=path.parent)
         except NameTaken:
             raise UsageError(f"{path} exists already: move it away, or choose another folder.") from None
         except OSError as fault:

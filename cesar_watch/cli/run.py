@@ -63,7 +63,7 @@ def make_spool(root: Path, model: str) -> bool:
     """
     create_spool(root)
     try:
-        write_new(root / "config.toml", _CONFIG.format(model=json.dumps(model)).encode(), staging=root)
+        write_new(root / "config.toml", [_CONFIG.format(model=json.dumps(model)).encode()], staging=root)
     except NameTaken:
         return False
     except OSError as fault:

@@ -220,13 +220,13 @@ def _tell_of(outcome: Outcome) -> None:
         about = told.removeprefix(f"{outcome.order.recording.name} ")
         tell(f"{name}: {told}" if about == told else f"{name} {about}")
         return
-    assert outcome.transcript is not None
+    assert outcome.duration_s is not None
     assert outcome.quality is not None
     if outcome.quality.verdict != "ok":
         tell(f"{name}: {_doubts(outcome.quality)}.")
     if outcome.order.outputs and err.is_terminal:
         made = ", ".join(map(str, outcome.order.outputs.values()))
-        tell(f"{name}: {duration(outcome.transcript.duration_s)} transcribed into {made}")
+        tell(f"{name}: {duration(outcome.duration_s)} transcribed into {made}")
 
 
 def _doubts(quality: Quality) -> str:
@@ -244,15 +244,15 @@ def _clock(seconds: float) -> str:
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
-    transcript, quality, error = outcome.transcript, outcome.quality, outcome.error
+    quality, error = outcome.quality, outcome.error
     made = outcome.order.outputs if error is None else {}
     return {
         "path": str(outcome.order.recording),
         "outputs": [str(path) for path in made.values()],
         "verdict": quality.verdict if quality else None,
         "spans": [span.model_dump() for span in quality.spans] if quality else [],
-        "language": transcript.language if transcript else None,
-        "duration_s": transcript.duration_s if transcript else None,
+        "language": outcome.language,
+        "duration_s": outcome.duration_s,
         "rtf": outcome.rtf,
         "error": {"reason": error.reason, "message": str(error)} if error else None,
     }

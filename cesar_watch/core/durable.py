@@ -15,15 +15,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import filecmp
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cesar_watch.core.errors import NameTaken
 
 TEMPORARY_PREFIX = ".cesar-"
 """Every temporary name of ours begins so; nothing else in the spool does, but checkpoints."""
+
+BUFFER_BYTES = 1 << 20
+"""Content is written in pieces of this size."""
 
 Rename = Callable[[Path, Path], None]
 """Moves one name to another without replacing; FileExistsError when the target is taken."""
@@ -177,12 +181,13 @@ def _same_file(path: Path, stat: os.stat_result) -> bool:
     return (seen.st_dev, seen.st_ino) == (stat.st_dev, stat.st_ino)
 
 
-def write_new(target: Path, content: bytes, *, staging: Path, rename: Rename = rename_noreplace) -> None:
+def write_new(target: Path, content: Iterable[bytes], *, staging: Path, rename: Rename = rename_noreplace) -> None:
     """Make `target` appear complete or not at all, and survive a power cut after return.
 
     Equal content already in place counts as done, so that a repeat after a crash is harmless.
 
     Args:
+        content: Its pieces, which may be many.
         staging: A folder on the same mount in which the temporary file is made.
 
     Raises:
@@ -193,7 +198,7 @@ def write_new(target: Path, content: bytes, *, staging: Path, rename: Rename = r
     try:
         rename(temporary, target)
     except FileExistsError:
-        if not _holds(target, content):
+        if not _is_equal(target, temporary):
             raise NameTaken(f"{target} exists already and is not ours; move it away.") from None
         # It may be there since before a power cut could have taken its name away again.
         sync_file(target)
@@ -207,7 +212,7 @@ def write_replace(target: Path, content: bytes, *, staging: Path) -> None:
 
     Only for files whose name is known to be ours.
     """
-    temporary = _write_temporary(content, staging)
+    temporary = _write_temporary([content], staging)
     try:
         os.replace(temporary, target)
     finally:
@@ -215,11 +220,11 @@ def write_replace(target: Path, content: bytes, *, staging: Path) -> None:
     sync_dir(target.parent)
 
 
-def _write_temporary(content: bytes, staging: Path) -> Path:
+def _write_temporary(content: Iterable[bytes], staging: Path) -> Path:
     temporary = staging / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
     try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
+        with temporary.open("xb", buffering=BUFFER_BYTES) as stream:
+            stream.writelines(content)
             stream.flush()
             os.fsync(stream.fileno())
     except BaseException:
@@ -228,10 +233,8 @@ def _write_temporary(content: bytes, staging: Path) -> Path:
     return temporary
 
 
-def _holds(target: Path, content: bytes) -> bool:
+def _is_equal(target: Path, temporary: Path) -> bool:
     try:
-        if target.is_symlink() or not target.is_file() or target.stat().st_size != len(content):
-            return False
-        return target.read_bytes() == content
+        return not target.is_symlink() and target.is_file() and filecmp.cmp(target, temporary, shallow=False)
     except OSError:
         return False

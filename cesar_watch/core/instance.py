@@ -50,7 +50,7 @@ def open_instance(state_dir: Path) -> str:
     path = state_dir / "instance"
     try:
         if not path.exists():
-            write_new(path, f"{secrets.token_hex(4)}\n".encode(), staging=state_dir)
+            write_new(path, [f"{secrets.token_hex(4)}\n".encode()], staging=state_dir)
     except OSError as fault:
         raise folder_fault(fault) from None
     return read_instance(state_dir)

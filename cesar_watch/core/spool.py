@@ -315,7 +315,7 @@ def create_spool(root: Path) -> str:
         if not (root / MARKER).exists():
             content = json.dumps({"spool_id": secrets.token_hex(8), "made_by": "cesar-watch"}) + "\n"
             with contextlib.suppress(NameTaken):  # another process was first
-                write_new(root / MARKER, content.encode(), staging=root)
+                write_new(root / MARKER, [content.encode()], staging=root)
         sync_dir(root)
     except OSError as fault:
         raise folder_fault(fault) from None

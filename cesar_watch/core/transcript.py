@@ -1,12 +1,13 @@
 """The values of speech: words, segments, windows, the whole transcript.
 
-All times are float seconds from the start of the recording. The models are immutable and
-serialise to JSON; checkpoint lines and the engine process's messages are made of them.
+All times are float seconds from the start of the recording. All of it is immutable; windows and what they hold
+serialise to JSON, of which checkpoint lines and the engine process's messages are made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
@@ -73,8 +74,13 @@ class Window(Value):
         return " ".join(segment.text.strip() for segment in self.segments)
 
 
-class Transcript(Value):
+@dataclass(frozen=True)
+class Transcript:
     """A whole recording's windows in order, and how long it was.
+
+    The windows of a day do not belong into memory: they may be read anew from a file each time they are gone through
+    (`speech/checkpoint.py`), and what a reader of them keeps, it keeps of one window at a time. Then each of the
+    properties may raise OSError, too.
 
     `duration_s` is what was decoded; `declared_s` what the container's header promised, if anything.
     `skipped_packets` counts the damaged packets that were left out.
@@ -83,7 +89,7 @@ class Transcript(Value):
     duration_s: float
     declared_s: float | None
     skipped_packets: int
-    windows: tuple[Window, ...]
+    windows: Collection[Window]
 
     @property
     def segments(self) -> Iterator[Segment]:

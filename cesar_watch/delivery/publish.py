@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from cesar_watch.core.durable import make_dirs, write_new
@@ -32,19 +33,30 @@ def publish(spool: Spool, job: Job, transcript: Transcript) -> dict[str, str]:
     """
     folder, output = spool.output_dir(job), job.options["output"]
     about, style = About.of(job), Style.of(output)
-    contents = {folder / output_name(job.base, fmt): render(transcript, fmt, about, style) for fmt in output["formats"]}
-    for target, content in contents.items():
-        if _holds_other(target, content):
+    targets = {fmt: folder / output_name(job.base, fmt) for fmt in output["formats"]}
+    for fmt, target in targets.items():
+        if _holds_other(target, render(transcript, fmt, about, style)):
             raise NameTaken(f"{target} exists already and is not ours; move it away.")
     make_dirs(folder, below=spool.outbox)
-    for target, content in contents.items():
+    hashes = {}
+    for fmt, target in targets.items():
+        digest = hashlib.sha256()
+        content = _hashed(render(transcript, fmt, about, style), digest.update)
         write_new(target, content, staging=spool.job_dir(job.job_id), rename=spool.rename)
-    return {target.name: hashlib.sha256(content).hexdigest() for target, content in contents.items()}
+        hashes[target.name] = digest.hexdigest()
+    return hashes
 
 
-def _holds_other(target: Path, content: bytes) -> bool:
+def _hashed(content: Iterable[bytes], update: Callable[[bytes], None]) -> Iterator[bytes]:
+    for piece in content:
+        update(piece)
+        yield piece
+
+
+def _holds_other(target: Path, content: Iterable[bytes]) -> bool:
     if not os.path.lexists(target):
         return False
-    if target.is_symlink() or not target.is_file() or target.stat().st_size != len(content):
+    if target.is_symlink() or not target.is_file():
         return True
-    return target.read_bytes() != content
+    with target.open("rb") as there:
+        return any(there.read(len(piece)) != piece for piece in content) or there.read(1) != b""

@@ -47,7 +47,7 @@ def write_reason(spool: Spool, job: Job, source_at: Path, failure: Failure) -> P
     content = text.encode("utf-8", "replace")
     if not os.path.lexists(target):
         # Another instance may be giving up a recording of the same name in this moment.
-        write_new(target, content, staging=staging, rename=spool.rename)
+        write_new(target, [content], staging=staging, rename=spool.rename)
     elif f"job_id: {job.job_id}" in _lines(target):
         write_replace(target, content, staging=staging)
     else:

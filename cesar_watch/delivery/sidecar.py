@@ -80,7 +80,7 @@ def write_sidecar(spool: Spool, job: Job, *, source: bytes | None = None) -> Non
     staging = folder if folder.is_dir() else spool.processing
     if not os.path.lexists(target):
         make_dirs(target.parent, below=spool.outbox)
-        write_new(target, content, staging=staging, rename=spool.rename)
+        write_new(target, [content], staging=staging, rename=spool.rename)
         return
     there = read_sidecar(target)
     if there is None or there["job_id"] != job.job_id:

@@ -57,7 +57,8 @@ class Outcome:
     """What became of an order: all of it is there, or an error. `rtf` is the real-time factor, as in a sidecar."""
 
     order: Order
-    transcript: Transcript | None = None
+    duration_s: float | None = None
+    language: str | None = None
     quality: Quality | None = None
     rtf: float | None = None
     contents: Mapping[Format, bytes] = field(default_factory=dict)
@@ -159,7 +160,8 @@ class OneOff:
             raise _unwritable(self._scratch, fault) from None
         return Outcome(
             order,
-            transcript,
+            transcript.duration_s,
+            transcript.language,
             judge(transcript, cut_short=cut_short),
             pace.rtf(time.monotonic() - began_s, transcript.duration_s),
             self._rendered(order, transcript),
@@ -178,7 +180,7 @@ class OneOff:
             model=self._settings.engine.model,
         )
         style = Style.of(self._settings.output.shaping())
-        return {fmt: render(transcript, fmt, about, style) for fmt in order.formats}
+        return {fmt: b"".join(render(transcript, fmt, about, style)) for fmt in order.formats}
 
     def _poll(self) -> None:
         if self._is_over.is_set():
@@ -229,7 +231,7 @@ def _refuse_output(path: Path) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        write_new(path, content, staging=path.parent)
+        write_new(path, [content], staging=path.parent)
     except NameTaken:
         raise _taken(path) from None
     except OSError as fault:

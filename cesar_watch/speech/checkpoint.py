@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from pydantic import ValidationError
 
@@ -46,17 +47,52 @@ class _Line(Value):
     finished: _Done | None = None
 
 
+class StoredWindows(Collection[Window]):
+    """Windows of a checkpoint in the order of time; some may be missing in between.
+
+    Only their places are held in memory: each time they are gone through they are read again, one after the other,
+    from the file, which has to be there still.
+
+    Raises:
+        OSError: While they are gone through, if the file can't be read.
+    """
+
+    def __init__(self, path: Path, places: Mapping[int, int]) -> None:
+        self._path = path
+        self._places = places
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Window]:
+        """Yield them, each a new object."""
+        if not self._places:
+            return
+        with _opened(self._path) as stream:
+            for index in sorted(self._places):
+                stream.seek(self._places[index])
+                window = _Line.model_validate_json(stream.readline()).window
+                assert window is not None, "there is one at each place"
+                yield window
+
+    def __contains__(self, window: object) -> bool:
+        """Whether an equal window is among them."""
+        return any(window == stored for stored in self)
+
+
 class Checkpoint:
     """The durable windows of one job; made by `open`. Owned by the worker that holds the lease.
 
-    After an OSError the object must not be used again: open the file anew, which throws away what
+    After an OSError of its own methods the object must not be used again: open the file anew, which throws away what
     the failed write may have left.
     """
 
-    def __init__(self, path: Path, windows: Iterable[Window] = ()) -> None:
+    def __init__(self, path: Path, found: _Found) -> None:
         self._path = path
-        self._windows = {window.index: window for window in windows}
-        self._finished: Transcript | None = None
+        self._places = found.places
+        self._size_bytes = found.good_bytes
+        self._finished = None if found.finished is None else self._whole(found.finished)
         self._broken = False
 
     @classmethod
@@ -71,29 +107,25 @@ class Checkpoint:
         """
         path = folder / NAME
         header = _Header(fingerprint=fingerprint).model_dump_json().encode() + b"\n"
-        content = _read(path)
-        if content is None or not content.startswith(header):
+        found = _read(path, header)
+        if found is None:
             durable.write_replace(path, header, staging=folder)
-            return cls(path)
-        windows, finished, good_bytes = _parse(content, len(header))
-        if good_bytes < len(content):
-            os.truncate(path, good_bytes)
+            return cls(path, _Found(good_bytes=len(header)))
+        if found.good_bytes < found.size_bytes:
+            os.truncate(path, found.good_bytes)
         # Read back from the page cache, a line may have been written but never made durable.
         durable.sync_file(path)
         durable.sync_dir(folder)
-        checkpoint = cls(path, windows)
-        if finished is not None:
-            checkpoint._finished = checkpoint._whole(finished)
-        return checkpoint
+        return cls(path, found)
 
     @property
-    def windows(self) -> tuple[Window, ...]:
-        """The durable windows, in the order of time; some may be missing in between."""
-        return tuple(self._windows[index] for index in sorted(self._windows))
+    def windows(self) -> StoredWindows:
+        """The windows that are durable by now."""
+        return StoredWindows(self._path, dict(self._places))
 
     @property
     def transcript(self) -> Transcript | None:
-        """The whole transcript once `finish` has returned, in this life or an earlier one."""
+        """The whole transcript once `finish` has returned, in this life or an earlier one; its windows are stored."""
         return self._finished
 
     def append(self, window: Window) -> None:
@@ -102,9 +134,10 @@ class Checkpoint:
         Raises:
             OSError: It may or may not be durable; open the checkpoint anew.
         """
-        assert window.index not in self._windows, "a window is worked on once"
+        assert window.index not in self._places, "a window is worked on once"
+        place = self._size_bytes
         self._write(_Line(window=window))
-        self._windows[window.index] = window
+        self._places[window.index] = place
 
     def finish(self, *, duration_s: float, declared_s: float | None, skipped_packets: int) -> Transcript:
         """Mark the recording as wholly transcribed and return it; durable after return.
@@ -112,14 +145,14 @@ class Checkpoint:
         Raises:
             OSError: It may or may not be durable; open the checkpoint anew.
         """
-        assert self._windows.keys() == set(range(len(self._windows))), "no window is missing"
+        assert self._places.keys() == set(range(len(self._places))), "no window is missing"
         done = _Done(duration_s=duration_s, declared_s=declared_s, skipped_packets=skipped_packets)
         self._write(_Line(finished=done))
         self._finished = self._whole(done)
         return self._finished
 
     def _whole(self, done: _Done) -> Transcript:
-        return Transcript(windows=self.windows, **done.model_dump())
+        return Transcript(done.duration_s, done.declared_s, done.skipped_packets, self.windows)
 
     def _write(self, line: _Line) -> None:
         assert not self._broken, "a checkpoint is not used again after a failed write"
@@ -130,32 +163,54 @@ class Checkpoint:
             stream.write(content)
             stream.flush()
             os.fsync(descriptor)
+        self._size_bytes += len(content)
         self._broken = False
 
 
-def _read(path: Path) -> bytes | None:
+@dataclass
+class _Found:
+    """What a file holds: where each window's line begins, the finish if there is one, how many bytes are good."""
+
+    good_bytes: int
+    size_bytes: int = 0
+    places: dict[int, int] = field(default_factory=dict)
+    finished: _Done | None = None
+
+
+def _opened(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+
+
+def _read(path: Path, header: bytes) -> _Found | None:
+    """Read a file; None if there is none, or one that begins otherwise."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        stream = _opened(path)
     except FileNotFoundError:
         return None
-    with os.fdopen(descriptor, "rb") as stream:
-        return stream.read()
+    with stream:
+        if stream.read(len(header)) != header:
+            return None
+        found = _Found(good_bytes=len(header), size_bytes=os.fstat(stream.fileno()).st_size)
+        for content in stream:
+            if found.finished is not None or not _add(found, content):
+                break
+    return found
 
 
-def _parse(content: bytes, start: int) -> tuple[list[Window], _Done | None, int]:
-    """Return the windows, the finish if there is one, and how many bytes hold them."""
-    windows: list[Window] = []
-    indexes: set[int] = set()
-    while (end := content.find(b"\n", start)) >= 0:
-        try:
-            line = _Line.model_validate_json(content[start:end])
-        except ValidationError:
-            break
-        if line.finished is not None and indexes == set(range(len(indexes))):
-            return windows, line.finished, end + 1
-        if line.window is None or line.window.index in indexes:
-            break
-        windows.append(line.window)
-        indexes.add(line.window.index)
-        start = end + 1
-    return windows, None, start
+def _add(found: _Found, content: bytes) -> bool:
+    """Take a line to what was found; return False, and take nothing, where it is not what belongs there."""
+    try:
+        line = _Line.model_validate_json(content)
+    except ValidationError:
+        return False
+    if not content.endswith(b"\n"):
+        return False
+    places = found.places
+    if line.finished is not None and places.keys() == set(range(len(places))):
+        found.finished = line.finished
+    elif line.window is not None and line.window.index not in places:
+        places[line.window.index] = found.good_bytes
+    else:
+        return False
+    found.good_bytes += len(content)
+    return True

@@ -8,9 +8,8 @@ heavy.
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -225,26 +224,35 @@ def encode(line: Order | Report) -> bytes:
 
 
 def request_for(
-    source: Path, options: Mapping[str, Any], *, windows: Sequence[Window] = (), priority: int = 0, seq: int = 0
+    source: Path, options: Mapping[str, Any], *, windows: Iterable[Window] = (), priority: int = 0, seq: int = 0
 ) -> Transcribe:
     """Return the request for a recording with a job's stored engine options.
 
     Keys that this version does not know are left out: a job may be older than the program.
 
     Args:
-        windows: Those that are durable, by their index.
+        windows: Those that are durable, by their index; gone through once.
     """
     known = {key: value for key, value in options.items() if key in EngineSettings.model_fields}
-    whole = list(itertools.takewhile(lambda pair: pair[0] == pair[1].index, enumerate(windows)))
-    last = whole[-1][1] if whole else None
+    last: Window | None = None
+    first_index, done_s = 0, 0.0
+    done: list[int] = []
+    language: str | None = None
+    for window in windows:
+        if window.index == first_index:
+            last, first_index = window, first_index + 1
+        else:
+            done.append(window.index)
+        done_s += window.end_s - window.start_s
+        language = language or window.language
     return Transcribe(
         path=str(source.absolute()),
         options=EngineSettings.model_validate(known),
-        first_index=len(whole),
+        first_index=first_index,
         start_sample=round(last.end_s * SAMPLE_RATE) if last else 0,
-        done=tuple(window.index for window in windows[len(whole) :]),
-        done_s=sum(window.end_s - window.start_s for window in windows),
-        language=next((window.language for window in windows if window.language), None),
+        done=tuple(done),
+        done_s=done_s,
+        language=language,
         context=last.text if last else "",
         priority=priority,
         seq=seq,

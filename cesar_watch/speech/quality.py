@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Literal
 
 from cesar_watch.core.transcript import Segment, Stretch, Transcript, Value, Window
@@ -65,14 +67,14 @@ def judge(transcript: Transcript, *, cut_short: bool = False) -> Quality:
     lost_s = missing_s(transcript.duration_s, transcript.declared_s)
     spans = [
         *(found for segment in transcript.segments for found in _by_figures(segment)),
-        *_repeated(list(transcript.segments)),
+        *_repeated(transcript.segments),
         *(found for window in transcript.windows for found in _unheard(window)),
         *_lost(transcript.duration_s, lost_s),
     ]
     ordered = tuple(sorted(spans, key=lambda span: (span.start_s, span.end_s, span.reason)))
     if cut_short or lost_s:
         return Quality(verdict="partial", spans=ordered)
-    if not transcript.text.strip():
+    if not any(segment.text.strip() for segment in transcript.segments):
         return Quality(verdict="empty", spans=ordered)
     return Quality(verdict="suspect" if ordered else "ok", spans=ordered)
 
@@ -133,20 +135,21 @@ def _outside(stretch: Stretch, told: Sequence[tuple[float, float]]) -> Iterator[
         yield Stretch(start_s=at_s, end_s=stretch.end_s)
 
 
-def loops(segments: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
+def loops(segments: Iterable[Segment]) -> Iterator[Sequence[Segment]]:
     """Yield the runs of segments that say the same more than `MAX_REPEATS` times, one after the other."""
-    first = 0
-    for index in range(1, len(segments) + 1):
-        if index < len(segments) and _words(segments[index]) == _words(segments[first]):
-            continue
-        if index - first > MAX_REPEATS:
-            yield segments[first:index]
-        first = index
+    for _, run in groupby(segments, key=_words):
+        if len(same := list(run)) > MAX_REPEATS:
+            yield same
 
 
-def _repeated(segments: Sequence[Segment]) -> Iterator[Suspect]:
-    for run in loops(segments):
-        yield Suspect(start_s=run[0].start_s, end_s=run[-1].end_s, reason="repeated")
+def _repeated(segments: Iterable[Segment]) -> Iterator[Suspect]:
+    """Yield where the loops are. The longest one goes through the whole recording, so none is kept."""
+    for _, run in groupby(segments, key=_words):
+        start_s, end_s, times = math.inf, 0.0, 0
+        for segment in run:
+            start_s, end_s, times = min(start_s, segment.start_s), segment.end_s, times + 1
+        if times > MAX_REPEATS:
+            yield Suspect(start_s=start_s, end_s=end_s, reason="repeated")
 
 
 def _words(segment: Segment) -> str:

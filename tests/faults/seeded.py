@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -160,7 +160,8 @@ def _use_rename(wrong: Callable[[Path, Path], None]) -> None:
 
 
 def _output_in_place() -> None:
-    def write_new(target: Path, content: bytes, **_: Any) -> None:
+    def write_new(target: Path, pieces: Iterable[bytes], **_: Any) -> None:
+        content = b"".join(pieces)
         if target.exists() and target.read_bytes() != content:
             raise NameTaken(f"{target} exists already")
         with target.open("wb") as stream:
@@ -191,15 +192,16 @@ def _names_not_looked_at() -> None:
     swap(publish._holds_other, lambda *_: False)
     swap(
         durable.write_new,
-        lambda target, content, *, staging, **_: durable.write_replace(target, content, staging=staging),
+        lambda target, content, *, staging, **_: durable.write_replace(target, b"".join(content), staging=staging),
     )
 
 
 def _temporary_files_left() -> None:
-    def write(content: bytes, staging: Path) -> Path:
+    def write(pieces: Iterable[bytes], staging: Path) -> Path:
+        content = b"".join(pieces)
         durable_copy = staging.parent / f"{durable.TEMPORARY_PREFIX}{secrets.token_hex(8)}"
         durable_copy.write_bytes(content)
-        return real(content, staging)
+        return real([content], staging)
 
     real = durable._write_temporary
     swap(durable._write_temporary, write)

@@ -30,6 +30,7 @@ from cesar_watch.speech.protocol import Transcribe
 from tests.builders import lease_next
 from tests.fakes import FakeEngine, window
 from tests.service_builders import Rig, open_rig, sound_of
+from tests.transcripts import in_memory
 
 WORDS = ["hello", "world"]
 
@@ -326,14 +327,14 @@ def test_death_after_some_outputs_publishes_again_and_equal_content_counts_as_do
 def test_death_after_the_outputs_and_before_the_transcript_is_kept_keeps_it(tmp_path: Path) -> None:
     with open_rig(tmp_path, FakeEngine()) as rig:
         job, checkpoint = _transcribed(rig, tmp_path)
-        assert checkpoint.transcript is not None
-        publish(rig.house.spool, job, checkpoint.transcript)
+        transcript = in_memory(checkpoint.transcript)
+        publish(rig.house.spool, job, transcript)
     engine = FakeEngine()
     _finish(tmp_path, engine)
     assert engine.requests == []
     kept = read_kept(tmp_path / ".state", job.job_id)
     assert kept is not None
-    assert kept.transcript == checkpoint.transcript
+    assert kept.transcript == transcript
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

@@ -25,7 +25,7 @@ Shown = tuple[int, int, str]
 
 def read_back(transcript: Transcript, fmt: Format, demuxer: str, *, highlight_words: bool = False) -> Iterator[Shown]:
     """Yield start and end in milliseconds, and the payload, of what FFmpeg finds."""
-    content = render(transcript, fmt, make_about(), Style(highlight_words=highlight_words))
+    content = b"".join(render(transcript, fmt, make_about(), Style(highlight_words=highlight_words)))
     if not content:
         return
     with av.open(io.BytesIO(content), "r", format=demuxer) as file:

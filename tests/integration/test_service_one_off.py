@@ -50,8 +50,8 @@ def one_off(tmp_path: Path, engine: FakeEngine, **more: Any) -> OneOff:
     return OneOff(Settings(), engine, at_once=more.pop("at_once", 3), scratch=scratch, **more)
 
 
-def text_of(outcome: Outcome) -> str | None:
-    return outcome.transcript.text if outcome.transcript else None
+def text_of(outcome: Outcome) -> str:
+    return " ".join(outcome.contents["txt"].decode().split())
 
 
 def reasons(outcomes: list[Outcome]) -> list[str | None]:

@@ -285,7 +285,7 @@ def test_engine_interrupted_and_resumed_gives_the_whole_transcript(
 
     with pytest.raises(Interrupted):
         attempt(stop_after_one)
-    done = Checkpoint.open(tmp_path, "f").windows
+    done = list(Checkpoint.open(tmp_path, "f").windows)
     assert len(done) == 1
     whole = attempt(lambda: None).windows
     assert done[0] in whole

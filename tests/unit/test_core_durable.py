@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
@@ -200,7 +201,7 @@ def test_move_between_mounts_is_refused_and_keeps_the_source(fs: FakeFilesystem)
 
 
 def test_write_new_to_a_free_name_writes_it_and_leaves_nothing_else(tmp_path: Path) -> None:
-    write_new(tmp_path / "a.txt", b"words", staging=tmp_path)
+    write_new(tmp_path / "a.txt", [b"words"], staging=tmp_path)
 
     assert names_in(tmp_path) == {"a.txt"}
     assert (tmp_path / "a.txt").read_bytes() == b"words"
@@ -208,7 +209,7 @@ def test_write_new_to_a_free_name_writes_it_and_leaves_nothing_else(tmp_path: Pa
 
 def test_write_new_of_equal_content_counts_as_done(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"words")
-    write_new(tmp_path / "a.txt", b"words", staging=tmp_path)
+    write_new(tmp_path / "a.txt", [b"words"], staging=tmp_path)
 
     assert names_in(tmp_path) == {"a.txt"}
 
@@ -218,7 +219,7 @@ def test_write_new_over_other_content_is_refused_and_leaves_it(tmp_path: Path, t
     (tmp_path / "a.txt").write_bytes(there)
 
     with pytest.raises(NameTaken):
-        write_new(tmp_path / "a.txt", b"words", staging=tmp_path)
+        write_new(tmp_path / "a.txt", [b"words"], staging=tmp_path)
     assert (tmp_path / "a.txt").read_bytes() == there
     assert names_in(tmp_path) == {"a.txt"}
 
@@ -228,18 +229,18 @@ def test_write_new_over_a_link_to_equal_content_is_refused(tmp_path: Path) -> No
     (tmp_path / "a.txt").symlink_to("real")
 
     with pytest.raises(NameTaken):
-        write_new(tmp_path / "a.txt", b"words", staging=tmp_path)
+        write_new(tmp_path / "a.txt", [b"words"], staging=tmp_path)
 
 
 def test_write_new_over_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
 
     with pytest.raises(NameTaken):
-        write_new(tmp_path / "a.txt", b"words", staging=tmp_path)
+        write_new(tmp_path / "a.txt", [b"words"], staging=tmp_path)
 
 
 def test_write_new_syncs_the_content_before_it_has_its_name(syncs: Syncs, tmp_path: Path) -> None:
-    write_new(syncs.watched, b"words", staging=tmp_path)
+    write_new(syncs.watched, [b"words"], staging=tmp_path)
 
     assert [path.name[: len(TEMPORARY_PREFIX)] for path in syncs.paths] == [TEMPORARY_PREFIX, "there"]
     assert syncs.existed == [False, True]
@@ -247,7 +248,7 @@ def test_write_new_syncs_the_content_before_it_has_its_name(syncs: Syncs, tmp_pa
 
 def test_write_new_of_equal_content_syncs_what_is_there(syncs: Syncs, tmp_path: Path) -> None:
     syncs.watched.write_bytes(b"words")
-    write_new(syncs.watched, b"words", staging=tmp_path)
+    write_new(syncs.watched, [b"words"], staging=tmp_path)
 
     assert syncs.paths[-2:] == [syncs.watched, syncs.watched.parent]
 
@@ -256,19 +257,19 @@ def test_write_new_whose_sync_fails_throws_the_file_away_and_never_syncs_it_agai
     syncs.fault = lambda path: OSError(errno.EIO, "lost pages") if path.name.startswith(TEMPORARY_PREFIX) else None
 
     with pytest.raises(OSError, match="lost pages"):
-        write_new(syncs.watched, b"words", staging=tmp_path)
+        write_new(syncs.watched, [b"words"], staging=tmp_path)
     assert len(syncs.paths) == 1
     assert names_in(tmp_path) == {"there"}
     assert names_in(tmp_path / "there") == set()
 
 
-@pytest.mark.parametrize("write", [write_new, write_replace])
-def test_write_on_a_full_disk_leaves_nothing(fs: FakeFilesystem, write: Callable[..., None]) -> None:
+@pytest.mark.parametrize(("write", "content"), [(write_new, [b"w" * 1000]), (write_replace, b"w" * 1000)])
+def test_write_on_a_full_disk_leaves_nothing(fs: FakeFilesystem, write: Callable[..., None], content: Any) -> None:
     fs.create_dir("/spool")
     fs.set_disk_usage(100)
 
     with pytest.raises(OSError) as caught:
-        write(Path("/spool/a.txt"), b"w" * 1000, staging=Path("/spool"))
+        write(Path("/spool/a.txt"), content, staging=Path("/spool"))
     assert caught.value.errno == errno.ENOSPC
     assert names_in(Path("/spool")) == set()
 
@@ -277,7 +278,7 @@ def test_write_new_by_link_to_a_taken_name_is_refused(fs: FakeFilesystem) -> Non
     fs.create_file("/spool/a.txt", contents="theirs")
 
     with pytest.raises(NameTaken):
-        write_new(Path("/spool/a.txt"), b"mine", staging=Path("/spool"), rename=link_noreplace)
+        write_new(Path("/spool/a.txt"), [b"mine"], staging=Path("/spool"), rename=link_noreplace)
     assert names_in(Path("/spool")) == {"a.txt"}
 
 

@@ -11,8 +11,9 @@ from tests.builders import make_segment, make_transcript, make_word
 SPOKEN = make_transcript(make_segment(0, 2, " Hello ", (make_word(0, 1, "Hello"),)), make_segment(3, 5, "there. "))
 
 
-def test_transcript_survives_json_unchanged() -> None:
-    assert Transcript.model_validate_json(SPOKEN.model_dump_json()) == SPOKEN
+def test_window_survives_json_unchanged() -> None:
+    (spoken,) = SPOKEN.windows
+    assert Window.model_validate_json(spoken.model_dump_json()) == spoken
 
 
 def test_transcript_text_has_one_space_between_segments() -> None:

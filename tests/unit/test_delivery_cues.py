@@ -220,7 +220,7 @@ def is_readable(cue: Cue) -> bool:
 
 @given(TRANSCRIPTS)
 def test_cues_never_overlap_nor_flicker(transcript: Transcript) -> None:
-    found = cues(transcript)
+    found = list(cues(transcript))
 
     assert all(SHORTEST_MS <= cue.end_ms - cue.start_ms <= LONGEST_MS for cue in found)
     gaps = [after.start_ms - before.end_ms for before, after in pairwise(found)]
@@ -248,7 +248,7 @@ def test_cues_leave_no_word_out_and_give_none_to_another_speaker(transcript: Tra
 
 @given(TRANSCRIPTS)
 def test_cues_can_be_read_in_their_time_unless_the_next_is_due(transcript: Transcript) -> None:
-    found = cues(transcript)
+    found = list(cues(transcript))
 
     assert all(is_readable(cue) or after.start_ms - cue.end_ms <= GAP_MS for cue, after in pairwise(found))
     assert not found or is_readable(found[-1])
@@ -256,7 +256,7 @@ def test_cues_can_be_read_in_their_time_unless_the_next_is_due(transcript: Trans
 
 @given(TRANSCRIPTS)
 def test_cues_begin_with_their_first_word_unless_the_one_before_is_still_on(transcript: Transcript) -> None:
-    found = cues(transcript)
+    found = list(cues(transcript))
     waited = [before.end_ms == after.start_ms for before, after in pairwise(found)]
 
     for cue, is_late in zip(found, [False, *waited], strict=False):
@@ -267,7 +267,7 @@ def test_cues_begin_with_their_first_word_unless_the_one_before_is_still_on(tran
 def test_cues_of_hours_are_made_in_one_go() -> None:
     talk = said("word " * 20_000, word_s=0.36)
 
-    found = cues(make_transcript(talk, duration_s=7200))
+    found = list(cues(make_transcript(talk, duration_s=7200)))
 
     assert len(found) > 1000
     assert found[-1].end_ms == 7_200_000

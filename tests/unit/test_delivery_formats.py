@@ -12,6 +12,7 @@ from cesar_watch.core.transcript import Transcript, Window
 from cesar_watch.delivery.formats import RENDERERS, render
 from cesar_watch.delivery.formats.about import Style
 from tests.builders import make_about, make_segment, make_transcript, make_word
+from tests.transcripts import PassingWindows
 
 TALK = make_transcript(
     make_segment(0.5, 2.0, " Good morning."),
@@ -29,7 +30,7 @@ EMPTY = make_transcript(language=None)
 
 
 def text_of(transcript: Transcript, fmt: Format) -> str:
-    return render(transcript, fmt, make_about(), Style()).decode()
+    return b"".join(render(transcript, fmt, make_about(), Style())).decode()
 
 
 def test_renderers_for_every_format_of_the_settings_exist() -> None:
@@ -97,7 +98,7 @@ def test_lrc_of_hours_counts_minutes_beyond_99() -> None:
 
 
 def test_lrc_with_brackets_in_the_title_keeps_its_tag_whole() -> None:
-    content = render(TALK, "lrc", make_about(name="talk [take 2].mp3"), Style())
+    content = b"".join(render(TALK, "lrc", make_about(name="talk [take 2].mp3"), Style()))
 
     assert content.startswith(b"[ti:talk (take 2)]\n")
 
@@ -223,3 +224,11 @@ def test_segment_without_text_leaves_no_trace(fmt: Format) -> None:
 @pytest.mark.parametrize("fmt", get_args(Format))
 def test_lone_surrogate_in_the_text_still_gives_utf8(fmt: Format) -> None:
     assert "a?b" in text_of(make_transcript(make_segment(0, 1, "a\udc80b")), fmt)
+
+
+@pytest.mark.parametrize("fmt", get_args(Format))
+def test_outputs_are_made_without_holding_the_windows_of_a_whole_recording(fmt: Format) -> None:
+    windows = PassingWindows(20)
+
+    assert text_of(windows.transcript, fmt).casefold().count("yes") >= 20
+    assert windows.most <= 2

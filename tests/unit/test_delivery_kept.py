@@ -11,6 +11,7 @@ from cesar_watch.core.errors import UsageError
 from cesar_watch.delivery.formats.about import About
 from cesar_watch.delivery.kept import Kept, forget, keep, kept_path, read_kept
 from tests.builders import make_job, make_segment, make_transcript, make_word
+from tests.transcripts import PassingWindows
 
 JOB = make_job()
 SPOKEN = make_transcript(make_segment(0, 1.1, " Žluť.", (make_word(0.1, 1 / 3, " Žluť."),), speaker="L"))
@@ -90,3 +91,13 @@ def test_forgotten_transcript_is_gone_and_can_be_forgotten_again(tmp_path: Path)
         forget(tmp_path, JOB.job_id)
 
     assert read_kept(tmp_path, JOB.job_id) is None
+
+
+def test_transcript_is_kept_without_holding_its_windows_and_read_back_whole(tmp_path: Path) -> None:
+    windows = PassingWindows(20)
+    keep(tmp_path, JOB, windows.transcript)
+    assert windows.most <= 2
+
+    kept = read_kept(tmp_path, JOB.job_id)
+    assert kept is not None
+    assert kept.transcript.text == " ".join(["Yes."] * 20)

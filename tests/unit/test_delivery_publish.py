@@ -27,7 +27,7 @@ def spool(fs: FakeFilesystem) -> Spool:
 
 
 def rendered(fmt: Format) -> bytes:
-    return render(TRANSCRIPT, fmt, About.of(JOB), Style())
+    return b"".join(render(TRANSCRIPT, fmt, About.of(JOB), Style()))
 
 
 def names_in(folder: Path) -> set[str]:

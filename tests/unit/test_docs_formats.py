@@ -41,7 +41,7 @@ def test_page_lists_every_format_once() -> None:
 
 
 def test_page_lists_every_field_of_json_in_its_order() -> None:
-    written = json.loads(json_text(make_transcript(make_segment(0, 1, "Yes.", (make_word(0, 1, "Yes."),)))))
+    written = json.loads("".join(json_text(make_transcript(make_segment(0, 1, "Yes.", (make_word(0, 1, "Yes."),))))))
 
     assert column_of("field") == list(fields_of(written))
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from cesar_watch.core.transcript import Segment, Stretch, Transcript, Window
 from cesar_watch.speech.quality import Suspect, judge, missing_s, unheard
 from tests.fakes import window
+from tests.transcripts import PassingWindows
 
 
 def segment(start_s: float, text: str = "words", **figures: float) -> Segment:
@@ -89,12 +92,12 @@ def test_transcript_without_text_is_empty() -> None:
     ("declared_s", "verdict"), [(None, "ok"), (90.0, "ok"), (102.0, "ok"), (102.1, "partial"), (200.0, "partial")]
 )
 def test_transcript_of_less_than_the_recording_declares_is_partial(declared_s: float | None, verdict: str) -> None:
-    whole = of_segments(segment(0)).model_copy(update={"declared_s": declared_s})
+    whole = replace(of_segments(segment(0)), declared_s=declared_s)
     assert judge(whole).verdict == verdict
 
 
 def test_transcript_that_is_partial_tells_what_is_missing_behind_its_other_spans() -> None:
-    part = of_segments(segment(10, "odd", avg_logprob=-2.0)).model_copy(update={"declared_s": 160.0})
+    part = replace(of_segments(segment(10, "odd", avg_logprob=-2.0)), declared_s=160.0)
     quality = judge(part)
     assert quality.verdict == "partial"
     assert quality.spans[1:] == (Suspect(start_s=100, end_s=160, reason="missing"),)
@@ -109,3 +112,9 @@ def test_transcript_of_a_file_known_to_be_cut_short_is_partial_though_it_declare
 @pytest.mark.parametrize(("declared_s", "missing"), [(None, 0), (5.0, 0), (12.0, 0), (12.1, 2.1), (500.0, 490)])
 def test_missing_seconds_are_those_beyond_what_headers_err(declared_s: float | None, missing: float) -> None:
     assert missing_s(10.0, declared_s) == pytest.approx(missing)
+
+
+def test_transcript_that_says_the_same_all_the_time_is_judged_without_holding_its_windows() -> None:
+    windows = PassingWindows(20)
+    assert judge(windows.transcript).spans == (Suspect(start_s=1, end_s=194, reason="repeated"),)
+    assert windows.most <= 2

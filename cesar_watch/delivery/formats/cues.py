@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise, zip_longest
+from itertools import accumulate, chain, pairwise
 
 from cesar_watch.core.transcript import Segment, Transcript
 from cesar_watch.delivery.formats.pieces import WHOLE_COLUMNS, Piece, columns, pieces_of, text_of
@@ -80,17 +80,22 @@ class _Draft:
         return None if cut is None else (self.pieces[:cut], self.pieces[cut:])
 
 
-def cues(transcript: Transcript) -> list[Cue]:
-    """Return the subtitles in time order: never empty, never overlapping, each long enough to be seen.
+def cues(transcript: Transcript) -> Iterator[Cue]:
+    """Yield the subtitles in time order: never empty, never overlapping, each long enough to be seen.
 
     Where two speak at once the later one is shown when the first has had its 5/6 s.
     """
-    drafts = [draft for segment in spoken(transcript) for draft in _drafts(segment)]
-    drafts.sort(key=lambda draft: draft.start_ms)
-    return list(_on_screen(_joined(drafts)))
+    return _on_screen(_joined(_in_order(transcript)))
 
 
 # --- what is shown together ---------------------------------------------------------------------
+
+
+def _in_order(transcript: Transcript) -> Iterator[_Draft]:
+    """Yield the drafts by their times, in which channels interleave; none reaches out of its window."""
+    for window in transcript.windows:
+        drafts = [draft for segment in spoken(window.segments) for draft in _drafts(segment)]
+        yield from sorted(drafts, key=lambda draft: draft.start_ms)
 
 
 def _drafts(segment: Segment) -> Iterator[_Draft]:
@@ -142,26 +147,29 @@ def _silence_ms(pieces: Sequence[Piece], at: int) -> int:
     return pieces[at].start_ms - pieces[at - 1].end_ms
 
 
-def _joined(drafts: Iterable[_Draft]) -> list[_Draft]:
+def _joined(drafts: Iterable[_Draft]) -> Iterator[_Draft]:
     """Join what would be gone too soon with what its speaker says next, as far as both fit."""
-    joined: list[_Draft] = []
+    last: _Draft | None = None
     for draft in drafts:
-        last = joined[-1] if joined else None
         if last and last.speaker == draft.speaker and draft.start_ms - last.start_ms < SHORTEST_MS:
             both = _Draft(last.pieces + draft.pieces, draft.speaker)
             if both.fits:
-                joined[-1] = both
+                last = both
                 continue
-        joined.append(draft)
-    return joined
+        if last:
+            yield last
+        last = draft
+    if last:
+        yield last
 
 
 # --- when it is shown ---------------------------------------------------------------------------
 
 
-def _on_screen(drafts: Sequence[_Draft]) -> Iterator[Cue]:
+def _on_screen(drafts: Iterable[_Draft]) -> Iterator[Cue]:
     free_ms = 0
-    for draft, following in zip_longest(drafts, drafts[1:]):
+    for draft, following in pairwise(chain(drafts, [None])):
+        assert draft is not None, "only the last one has none behind it"
         start_ms = max(draft.start_ms, free_ms)
         reading_ms = columns(text_of(draft.pieces)) * COLUMN_MS
         wanted_ms = min(max(draft.end_ms, start_ms + max(SHORTEST_MS, reading_ms)), start_ms + LONGEST_MS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import chain, pairwise
 
 from cesar_watch.core.transcript import Transcript
 from cesar_watch.delivery.formats.about import About
@@ -24,8 +24,8 @@ def lrc(transcript: Transcript, about: About) -> str:
 
 
 def _lines(transcript: Transcript) -> Iterator[str]:
-    shown = cues(transcript)
-    for cue, following in zip_longest(shown, shown[1:]):
+    for cue, following in pairwise(chain(cues(transcript), [None])):
+        assert cue is not None, "only the last one has none behind it"
         yield f"[{_time(cue.start_ms)}]{label_of(cue.speaker)}{text_of(cue.pieces)}"
         if following is None or following.start_ms - cue.end_ms >= CLEAR_MS:
             yield f"[{_time(cue.end_ms)}]"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from cesar_watch.core.transcript import Segment, Transcript
+from cesar_watch.core.transcript import Segment
 
 
-def spoken(transcript: Transcript) -> Iterator[Segment]:
+def spoken(segments: Iterable[Segment]) -> Iterator[Segment]:
     """Yield the segments that have any text."""
-    return (segment for segment in transcript.segments if segment.text.strip())
+    return (segment for segment in segments if segment.text.strip())
 
 
 def speaker_of(segment: Segment) -> str:

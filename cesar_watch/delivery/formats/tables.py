@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from cesar_watch.core.transcript import Segment, Transcript, Window, Word
@@ -12,8 +13,8 @@ SCHEMA = 1
 """Goes up when a field changes its meaning or goes, not when one is added."""
 
 
-def json_text(transcript: Transcript) -> str:
-    """Return all that is known of what was said. Times are seconds, to the millisecond."""
+def json_text(transcript: Transcript) -> Iterator[str]:
+    """Yield all that is known of what was said, piece by piece. Times are seconds, to the millisecond."""
     whole = {
         "schema": SCHEMA,
         "text": transcript.text,
@@ -23,10 +24,11 @@ def json_text(transcript: Transcript) -> str:
         "declared_s": None if transcript.declared_s is None else _seconds(transcript.declared_s),
         "speech_s": _seconds(transcript.speech_s),
         "skipped_packets": transcript.skipped_packets,
-        "segments": [_segment(number, segment) for number, segment in enumerate(transcript.segments)],
-        "windows": [_window(window) for window in transcript.windows],
     }
-    return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+    yield _written(whole).removesuffix("\n}")
+    yield from _array("segments", (_segment(number, segment) for number, segment in enumerate(transcript.segments)))
+    yield from _array("windows", (_window(window) for window in transcript.windows))
+    yield "\n}\n"
 
 
 def tsv(transcript: Transcript) -> str:
@@ -34,10 +36,25 @@ def tsv(transcript: Transcript) -> str:
     rows = [("start", "end", "text", "speaker")]
     rows += [
         (str(milliseconds(one.start_s)), str(milliseconds(one.end_s)), one_line(one.text), speaker_of(one))
-        for one in spoken(transcript)
+        for one in spoken(transcript.segments)
     ]
     width = 4 if any(speaker for *_, speaker in rows[1:]) else 3
     return "".join("\t".join(row[:width]) + "\n" for row in rows)
+
+
+def _array(name: str, items: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Yield a further member of the outermost object, written as `json` would have written it."""
+    yield f',\n "{name}": ['
+    end = "]"
+    for number, item in enumerate(items):
+        # A line break is one of the layout: inside of strings they are escaped.
+        yield ("," if number else "") + "\n  " + _written(item).replace("\n", "\n  ")
+        end = "\n ]"
+    yield end
+
+
+def _written(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:

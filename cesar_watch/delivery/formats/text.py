@@ -29,7 +29,7 @@ def paragraphs(transcript: Transcript) -> list[Paragraph]:
     """Return the paragraphs in the order of their segments."""
     found: list[Paragraph] = []
     speaker, end_s = "", float("-inf")
-    for segment in spoken(transcript):
+    for segment in spoken(transcript.segments):
         is_turn = speaker_of(segment) != speaker
         if is_turn or segment.start_s - end_s >= PARAGRAPH_PAUSE_S:
             found.append(Paragraph(segment.start_s, speaker_of(segment) if is_turn else ""))
