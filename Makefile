@@ -34,14 +34,15 @@ bench: install ## Run the benchmarks: ratios measured side by side on this machi
 	$(BIN)/python -m tools.bench_intake
 	$(BIN)/python -m tools.bench_speech
 
-bench-full: install ## The benchmarks of speech, as long as they are published: 40 minutes
+bench-full: install ## Those of large spools and of speech with the figures that are published: 40 minutes
+	$(BIN)/python -m tools.bench_spool --jobs 10000
 	$(BIN)/python -m tools.bench_speech --full
 
 faults: install ## Break it on purpose, at every call that changes the disk: minutes
 	$(BIN)/python -m tests.faults
 
-faults-full: install ## The same with the counts of a release, written into docs/reliability.md: hours
-	$(BIN)/python -m tests.faults --full --write
+faults-full: install ## The same with the counts of a release, written into docs/reliability.md: hours, in one go or several
+	$(BIN)/python -m tests.faults --full --write --keep .faults.jsonl
 
 lint: install ## Check style and format
 	$(BIN)/ruff check .
@@ -54,5 +55,5 @@ types: install ## Check types strictly
 check: lint types test ## Everything that must pass before a commit
 
 clean: ## Remove the virtual environment and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .faults.jsonl .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

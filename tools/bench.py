@@ -32,7 +32,7 @@ from cesar_watch.service.house import open_house
 from cesar_watch.service.intake import Intake
 
 RECORDING = Path(cesar_watch.__file__).parent / "assets" / "demo" / "recordings" / "meeting.m4a"
-LONG_S = 1800
+LONG_S = 600
 CLAIMS = 300
 LOOKS = 7
 NOTES = """\
@@ -65,8 +65,8 @@ def _speech(folder: Path) -> list[tuple[str, ...]]:
     _repeat(recording)
     whole, windows = (_side(name, recording) for name in ("whole", "windows"))
     rows: list[tuple[str, str, Callable[[float], str]]] = [
-        ("first text of 30 minutes", "first_s", duration),
-        ("all text of 30 minutes", "total_s", duration),
+        (f"first text of {duration(LONG_S)}", "first_s", duration),
+        (f"all text of {duration(LONG_S)}", "total_s", duration),
         ("peak memory", "peak_bytes", size),
     ]
     return [

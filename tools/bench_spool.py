@@ -1,11 +1,13 @@
 """Benchmarks of large spools: what checking, rebuilding and starting again cost with many jobs.
 
-`make bench` runs them after the others. A spool is made by writing files and rows directly, since ten thousand
-real jobs would take hours; the recordings are small, so that the figures are those of the names and not of the hashing.
+`make bench` runs them with few jobs, `make bench-full` with ten thousand. A spool is made by writing files and rows
+directly, since so many real jobs would take hours; the recordings are small, so that the figures are those of the names
+and not of the hashing.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -30,7 +32,7 @@ from cesar_watch.delivery.names import base_key
 from cesar_watch.delivery.sidecar import sidecar
 from cesar_watch.service.house import House, open_house
 
-JOBS = 10_000
+JOBS = 2000
 FORMATS = ("txt", "srt", "vtt", "json", "tsv")
 
 Row = tuple[str, str]
@@ -39,14 +41,17 @@ Row = tuple[str, str]
 
 def main() -> None:
     """Run every benchmark and print one table."""
-    table = Table("what", "took", title=f"With {JOBS} jobs")
+    parser = argparse.ArgumentParser(description="Benchmarks of large spools.")
+    parser.add_argument("--jobs", type=int, default=JOBS, help="how many jobs there are")
+    jobs = parser.parse_args().jobs
+    table = Table("what", "took", title=f"With {jobs} jobs")
     for bench in BENCHES:
-        for row in bench(JOBS):
+        for row in bench(jobs):
             table.add_row(*row)
     Console().print(table)
 
 
-def bench_verify(jobs: int = JOBS) -> list[Row]:
+def bench_verify(jobs: int) -> list[Row]:
     """Look through a clean spool of completed jobs with the command, whole and quick."""
     with tempfile.TemporaryDirectory(prefix="cesar-bench-") as folder:
         root = Path(folder)
@@ -55,7 +60,7 @@ def bench_verify(jobs: int = JOBS) -> list[Row]:
         return [(" ".join(["verify", *options]), _timed([*command, *options], folder)) for options in ([], ["--quick"])]
 
 
-def bench_restart(jobs: int = JOBS) -> list[Row]:
+def bench_restart(jobs: int) -> list[Row]:
     """Start with so many jobs waiting, until the first is leased: a whole process, its imports and all."""
     with tempfile.TemporaryDirectory(prefix="cesar-bench-") as folder:
         make_large_spool(Path(folder), jobs, state=State.PENDING)
@@ -63,7 +68,7 @@ def bench_restart(jobs: int = JOBS) -> list[Row]:
         return [(f"restart until the first of {jobs} waiting jobs is leased", _timed(command, folder))]
 
 
-def bench_rebuild(jobs: int = JOBS) -> list[Row]:
+def bench_rebuild(jobs: int) -> list[Row]:
     """Make the ledger anew with the command: of finished jobs, of waiting ones, of waiting ones without sidecars."""
     rows = []
     for what, state in (("finished", State.COMPLETED), ("waiting", State.PENDING), ("unknown", State.PENDING)):

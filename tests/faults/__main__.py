@@ -3,12 +3,14 @@
     python -m tests.faults               the set of every commit (make faults)
     python -m tests.faults --full        the set of a release (make faults-full); with --write into docs/reliability.md
 
-Ends with 1 where any sweep found a violation.
+Ends with 1 where any sweep found a violation. The set of a release takes hours: with --keep FILE a sweep that found
+nothing is noted there when it ends, and is not run again while the code is the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,38 +57,79 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
     parser.add_argument("--full", action="store_true", help="the release set: hours")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="do not run again what FILE says was run")
     arguments = parser.parse_args()
-    began_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="cesar-faults-") as folder:
-        rows = Path(folder) / "rows"
-        failed = [sweep for sweep in (RELEASE if arguments.full else PER_COMMIT) if _run(sweep, rows) != 0]
-        noted = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
-    table = "\n".join(_table(noted, time.monotonic() - began_s)) + "\n"
+    code = _code()
+    kept = list(_kept(arguments.keep, code)) if arguments.keep else []
+    noted = []
+    for sweep in RELEASE if arguments.full else PER_COMMIT:
+        note = next((note for note in kept if note["sweep"] == sweep), None)
+        if note is None:
+            note = _run(sweep) | {"code": code}
+            if arguments.keep and not note["failed"]:
+                with arguments.keep.open("a") as stream:
+                    stream.write(json.dumps(note) + "\n")
+        noted.append(note)
+    failed = [note["sweep"] for note in noted if note["failed"]]
+    table = "\n".join(_table(noted)) + "\n"
     sys.stdout.write("\n" + table + "".join(f"FAILED: {sweep}\n" for sweep in failed))
     if arguments.write:
         write(PAGE, table)
     return 1 if failed else 0
 
 
-def _run(sweep: str, rows: Path) -> int:
+def _code() -> str:
+    """Return a hash of all the code that decides what comes out."""
+    digest = hashlib.sha256()
+    for path in _sources():
+        digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources() -> Iterable[Path]:
+    """Return the service's files and the harness's own, but for the tests of the harness."""
+    harness = {*ROOT.glob("tests/*.py"), *ROOT.glob("tests/faults/*.[cp]*")} - set(ROOT.glob("tests/faults/test_*.py"))
+    return sorted(harness.union(ROOT.glob("cesar_watch/**/*.py")) - {Path(__file__)})
+
+
+def _kept(path: Path, code: str) -> Iterator[dict[str, Any]]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return (note for note in map(json.loads, lines) if note["code"] == code)
+
+
+def _run(sweep: str) -> dict[str, Any]:
+    """Run a sweep; return whether it failed, what it noted, when, and how long it took."""
     arguments = sweep.split()
     if "storm real" not in sweep and "killer" not in sweep and "small_disks" not in sweep:
         arguments += ["--seed", SEED]
     sys.stdout.write(f"--- {' '.join(arguments)}\n")
     sys.stdout.flush()
-    environment = {**os.environ, "CESAR_FAULTS_ROWS": str(rows)}
-    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=environment, check=False).returncode
+    began_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="cesar-faults-") as folder:
+        rows = Path(folder) / "rows"
+        environment = {**os.environ, "CESAR_FAULTS_ROWS": str(rows)}
+        done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=environment, check=False)
+        noted = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+    return {
+        "sweep": sweep,
+        "failed": done.returncode != 0,
+        "rows": noted,
+        "day": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "took_s": time.monotonic() - began_s,
+    }
 
 
-def _table(rows: list[dict[str, Any]], took_s: float) -> list[str]:
+def _table(notes: list[dict[str, Any]]) -> list[str]:
+    rows = [row for note in notes for row in note["rows"]]
     lines = ["| sweep | points | of | violations | time |", "|---|--:|---|--:|--:|"]
     lines += [
         f"| {row['sweep']} | {row['points']:,} | {row['what']} | {row['violations']} | {_minutes(row['took_s'])} |"
         for row in rows
     ]
     machine = f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
-    when = datetime.now(UTC).strftime("%Y-%m-%d")
-    return [*lines, "", f"Run on {when} in {_minutes(took_s)}, seed {SEED}, on {machine}."]
+    days = " to ".join(sorted({min(note["day"] for note in notes), max(note["day"] for note in notes)}))
+    took = _minutes(sum(note["took_s"] for note in notes))
+    return [*lines, "", f"Run on {days} in {took}, seed {SEED}, on {machine}."]
 
 
 def _minutes(seconds: float) -> str:
