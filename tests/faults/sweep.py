@@ -48,6 +48,8 @@ FEWEST_CALLS = 20
 """A scenario with fewer has lost its grip on the code."""
 MAX_ATTEMPTS = 3
 """As in the settings of all lives (`life.Place`)."""
+MOST_DRAWS = 10
+"""For each pair that is wanted."""
 Setup = Callable[[], None]
 
 
@@ -217,24 +219,33 @@ def sweep_pairs(bench: Bench, scenarios: Iterable[Scenario], points: int, seed: 
     """Kill, and kill the recovery from it; pairs of calls drawn by seed, so many in all."""
     tally = Tally()
     drawn_from = list(scenarios)
+    wanted = points // (shard[1] * len(drawn_from))
     for scenario in drawn_from:
-        first_calls = count_calls(bench, scenario)
+        calls = count_calls(bench, scenario)
         chance = random.Random(f"{seed}:{scenario.name}:{shard[0]}")
-        for _ in range(points // (shard[1] * len(drawn_from))):
-            first = Fault(chance.randint(1, first_calls), chance.choice(KILLS))
-            place = bench.place(scenario)
-            outcome = bench.live(scenario, place, first)
-            second = Fault(chance.randint(1, first_calls), chance.choice(KILLS))
-            again = bench.finish(scenario, place, second)
-            wrong = [one.words for one in (outcome, again) if one.how in ("crashed", "hung")]
-            wrong += bench.look(scenario, place, "A", 2)
-            wrong += _finished(bench, scenario, place, 2)
-            tally.points += again.how == "killed"
-            where = f"{scenario.name} {first.action.name} {outcome.point} | {second.action.name} {again.point}"
-            tally.wrong += [f"{where}: {words}" for words in wrong]
-            if not wrong:
-                bench.forget(place)
+        killed = draws = 0
+        # Not every recovery has as many calls as the life before it: then it was not killed, and counts for nothing.
+        while killed < wanted and draws < MOST_DRAWS * wanted:
+            is_killed, wrong = _pair(bench, scenario, calls, chance)
+            killed, draws = killed + is_killed, draws + 1
+            tally.wrong += wrong
+        tally.points += killed
     return tally
+
+
+def _pair(bench: Bench, scenario: Scenario, calls: int, chance: random.Random) -> tuple[bool, list[str]]:
+    """Draw two of the calls and live them; return whether the recovery was killed, and what is wrong."""
+    first, second = (Fault(chance.randint(1, calls), chance.choice(KILLS)) for _ in range(2))
+    place = bench.place(scenario)
+    outcome = bench.live(scenario, place, first)
+    again = bench.finish(scenario, place, second)
+    wrong = [one.words for one in (outcome, again) if one.how in ("crashed", "hung")]
+    wrong += bench.look(scenario, place, "A", 2)
+    wrong += _finished(bench, scenario, place, 2)
+    if not wrong:
+        bench.forget(place)
+    where = f"{scenario.name} {first.action.name} {outcome.point} | {second.action.name} {again.point}"
+    return again.how == "killed", [f"{where}: {words}" for words in wrong]
 
 
 def calls_of(bench: Bench, scenario: Scenario) -> list[str]:
