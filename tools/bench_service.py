@@ -26,7 +26,7 @@ class Run:
         wall_s: From its start until the last recording was published; its own start and its engine's included.
         first_progress_s: From the first claim until a sidecar told of progress.
         service_cpu_s: Time that the service itself computed, its engine's not included.
-        peak_bytes: The most memory that all its processes held together.
+        peak_bytes: The most memory that all its processes held, each at its own peak: none is missed between two looks.
         idle_bytes: What was held when the engine was unloaded; 0 where that was not waited for.
         sidecars: Those of all recordings, by the stems of their names.
     """
@@ -95,7 +95,7 @@ class Service:
 
     def _sample(self) -> None:
         while not self._is_over.wait(MEMORY_EVERY_S):
-            held = sum(resident_bytes(pid) for pid in [self.pid, *children(self.pid)])
+            held = sum(most_resident_bytes(pid) for pid in [self.pid, *children(self.pid)])
             self._peak_bytes = max(self._peak_bytes, held)
 
 
@@ -129,6 +129,15 @@ def run(folder: Path, recordings: Sequence[Path], settings: Mapping[str, object]
     finally:
         service.end()
     return Run(ended_s - began_s, progress_s - claimed_s, cpu_s, peak_bytes, idle_bytes, sidecars)
+
+
+def most_resident_bytes(pid: int) -> int:
+    """Return how much memory a process held at its peak; 0 for one that has ended (proc_pid_status(5), VmHWM)."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def resident_bytes(pid: int) -> int:

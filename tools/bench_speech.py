@@ -41,6 +41,7 @@ RECORDINGS = Path(cesar_watch.__file__).parent / "assets" / "demo" / "recordings
 RATE = 16_000
 CORES = len(os.sched_getaffinity(0))
 OPTIONS: dict[str, Any] = {"beam_size": 5, "condition_on_previous_text": False}
+GOES = 5
 IDLE_S = 2
 
 
@@ -215,9 +216,16 @@ class Bench:
         return [(f"a clip of 3 s, of {number}", duration(plain), duration(ours), f"{plain / ours:.2f} x", "1.8 x")]
 
     def memory(self, hours: float) -> list[Row]:
-        """Peak memory of all processes, of a long recording against ten minutes; and what is left when idle."""
+        """Peak memory of all processes, of a long recording against ten minutes; and what is left when idle.
+
+        The peak comes where both workers are at the encoder's widest layer. In ten minutes that is rare, so the shorter
+        recording has several goes.
+        """
         folder = self._new("memory")
-        short = self.serve("memory-short", [long_recording(folder / "short.mp3", 600)], workers=2, threads=1)
+        short = long_recording(folder / "short.mp3", 600)
+        short_bytes = max(
+            self.serve(f"memory-short-{number}", [short], workers=2, threads=1).peak_bytes for number in range(GOES)
+        )
         recording = long_recording(folder / "long.mp3", hours * 3600)
         engine = {"workers": 2, "threads": 1, "idle_unload_s": IDLE_S, "max_duration_s": 2 * hours * 3600}
         long = self.serve("memory-long", [recording], until_idle=True, **engine)
@@ -225,9 +233,9 @@ class Bench:
         return [
             (
                 f"memory: {hours:g} h against 10 min",
-                size(short.peak_bytes),
+                size(short_bytes),
                 size(long.peak_bytes),
-                f"{long.peak_bytes / short.peak_bytes:.2f} x",
+                f"{long.peak_bytes / short_bytes:.2f} x",
                 "1.15 x, 600 MB",
             ),
             ("  of the service, engine unloaded", "", size(long.idle_bytes), "", "80 MB"),

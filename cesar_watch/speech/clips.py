@@ -5,7 +5,6 @@ Long silences are left out, since Whisper invents text for them. Engine side onl
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from faster_whisper.transcribe import restore_speech_timestamps
 
 from cesar_watch.core.transcript import Segment, Stretch, Word
 from cesar_watch.speech.protocol import SAMPLE_RATE
-from cesar_watch.speech.room import room
 from cesar_watch.speech.windows import Cut, Sound, Span
 
 PADDING = int(0.4 * SAMPLE_RATE)
@@ -35,34 +33,29 @@ SEARCHED = 5 * SAMPLE_RATE
 class Clips:
     """One channel of a window, at least one span of speech in it.
 
-    `audio` is 16 kHz mono float32 of shape (samples,); `start_s` is where it begins in the recording.
+    `sound` is what the model hears, 16 kHz mono float32 of shape (samples,): the stretches `kept`, padded spans joined
+    over short silences, one behind the other. `start_s` and `end_s` are the window's edges in the recording; from the
+    first of them spans and stretches are counted.
     """
 
-    audio: Sound
+    sound: Sound
+    kept: tuple[Span, ...]
     spans: tuple[Span, ...]
     start_s: float
+    end_s: float
+
+    @classmethod
+    def around(cls, audio: Sound, spans: Sequence[Span], start_s: float) -> Clips:
+        """Return the speech of a channel. Its silences are closed up where they lie: `audio` is used up."""
+        kept = join_spans(spans, len(audio))
+        end_s = start_s + len(audio) / SAMPLE_RATE
+        return cls(_closed_up(audio, kept), tuple(kept), tuple(spans), start_s, end_s)
 
     @classmethod
     def of(cls, cut: Cut) -> list[tuple[int, Clips]]:
-        """Return the channels of a window in which somebody speaks, each with its number from 0."""
+        """Return the channels of a window in which somebody speaks, each with its number from 0; it is used up."""
         channels = enumerate(zip(cut.audio, cut.spans, strict=True))
-        return [(number, cls(audio, spans, cut.start_s)) for number, (audio, spans) in channels if spans]
-
-    @property
-    def end_s(self) -> float:
-        """Where the sound ends in the recording."""
-        return self.start_s + len(self.audio) / SAMPLE_RATE
-
-    @functools.cached_property
-    def kept(self) -> list[Span]:
-        """The stretches of sound that the model hears: padded spans, joined over short silences."""
-        return join_spans(self.spans, len(self.audio))
-
-    @property
-    def sound(self) -> Sound:
-        """What the model hears, one stretch behind the other; put together each time, since it is large."""
-        pieces = [self.audio[span.start : span.end] for span in self.kept]
-        return np.concatenate(pieces, out=room(1, sum(len(piece) for piece in pieces))[0])
+        return [(number, cls.around(audio, spans, cut.start_s)) for number, (audio, spans) in channels if spans]
 
     @property
     def speech(self) -> list[Stretch]:
@@ -73,30 +66,38 @@ class Clips:
         ]
 
     def part(self, stretch: Stretch) -> Clips:
-        """Return the sound of a stretch of the recording, padded, as one span."""
+        """Return the sound of a stretch of speech, padded, as one span."""
         first, last = (round((at_s - self.start_s) * SAMPLE_RATE) for at_s in (stretch.start_s, stretch.end_s))
-        start, end = max(0, first - PADDING), min(len(self.audio), last + PADDING)
-        return Clips(self.audio[start:end], (Span(0, end - start),), self.start_s + start / SAMPLE_RATE)
+        before, kept = next((at, kept) for at, kept in self._places() if first < kept.end)
+        start, end = max(kept.start, first - PADDING), min(kept.end, last + PADDING)
+        whole = Span(0, end - start)
+        sound = self.sound[before + start - kept.start : before + end - kept.start]
+        start_s = self.start_s + start / SAMPLE_RATE
+        return Clips(sound, (whole,), (whole,), start_s, start_s + len(sound) / SAMPLE_RATE)
+
+    def _places(self) -> Iterator[tuple[int, Span]]:
+        """Yield the stretches, each with where in `sound` it begins."""
+        at = 0
+        for kept in self.kept:
+            yield at, kept
+            at += kept.end - kept.start
 
     def chunks(self) -> list[Span]:
         """Return `sound` in pieces of at most 30 s, cut between spans of speech where that can be."""
-        sound = self.sound
         edges = [0]
         for end in self._ends():
             while end - edges[-1] > CHUNK:
-                edges.append(_last_pause(sound, edges[-1]))
+                edges.append(_last_pause(self.sound, edges[-1]))
             edges.append(end)
         return _fewest(edges)
 
     def _ends(self) -> Iterator[int]:
         """Yield where in `sound` each span of speech, with the silence behind it, ends."""
-        before = 0
-        for kept in self.kept:
+        for before, kept in self._places():
             inside = [span for span in self.spans if kept.start <= span.start < kept.end]
             for span, following in itertools.pairwise(inside):
                 yield before - kept.start + (span.end + following.start) // 2
-            before += kept.end - kept.start
-            yield before
+            yield before + kept.end - kept.start
 
     def restored(self, raw: Iterable[RawSegment]) -> Iterator[Segment]:
         """Yield the model's answers about `sound` as segments of the recording; those without text are left out."""
@@ -104,6 +105,17 @@ class Clips:
         for segment in restore_speech_timestamps(raw, chunks, SAMPLE_RATE):
             if segment.text.strip():
                 yield _segment(segment, self.start_s, self.end_s)
+
+
+def _closed_up(audio: Sound, kept: Iterable[Span]) -> Sound:
+    """Return the stretches one behind the other, moved there in small pieces: a copy of a window is large."""
+    at = 0
+    for span in kept:
+        for start in range(span.start, span.end, SAMPLE_RATE):
+            piece = audio[start : min(start + SAMPLE_RATE, span.end)]
+            audio[at : at + len(piece)] = piece
+            at += len(piece)
+    return audio[:at]
 
 
 def _last_pause(sound: Sound, start: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from cesar_watch.speech.allocator import give_back
 from cesar_watch.speech.hearing import Hearing
 from cesar_watch.speech.protocol import Conclude, Durable, Event, Failed, Message, Transcribe
 from cesar_watch.speech.recognizer import Recognizer
@@ -91,6 +92,9 @@ class Scheduler:
                     return
                 cut: Cut = hearing.take()
             hearing.listen(cut)
+            # Not held, or given away with holes, until the next one.
+            del cut
+            give_back()
 
     def _next(self) -> Hearing | None:
         """Return whose window comes next."""

@@ -36,17 +36,18 @@ def silero(audio: Sound, *, look: Callable[[], None] = lambda: None) -> list[Spa
 
 def probabilities(audio: Sound, look: Callable[[], None] = lambda: None) -> npt.NDArray[np.float32]:
     """Return for each frame how probable it is that somebody speaks in it; the last frame is filled up with silence."""
-    frames = np.pad(audio, (0, -len(audio) % FRAME)).reshape(-1, FRAME)
     before = np.zeros(CONTEXT, np.float32)
     hidden = cell = np.zeros((1, 1, 128), np.float32)
     found = [np.zeros(0, np.float32)]
-    for first in range(0, len(frames), FRAMES_AT_ONCE):
+    for first in range(0, len(audio), FRAMES_AT_ONCE * FRAME):
         look()
-        piece = frames[first : first + FRAMES_AT_ONCE]
-        context = np.vstack([before, piece[:-1, -CONTEXT:]])
-        before = piece[-1, -CONTEXT:]
+        # Of all the sound there must be no copy: it is large.
+        piece = audio[first : first + FRAMES_AT_ONCE * FRAME]
+        frames = np.pad(piece, (0, -len(piece) % FRAME)).reshape(-1, FRAME)
+        context = np.vstack([before, frames[:-1, -CONTEXT:]])
+        before = frames[-1, -CONTEXT:]
         output, hidden, cell = get_vad_model().session.run(
-            None, {"input": np.hstack([context, piece]), "h": hidden, "c": cell}
+            None, {"input": np.hstack([context, frames]), "h": hidden, "c": cell}
         )
         found.append(output.reshape(-1))
     return np.concatenate(found)

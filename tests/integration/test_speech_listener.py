@@ -65,7 +65,7 @@ class Scripted:
 def speech(*spans_s: tuple[float, float], start_s: float = 100.0) -> Clips:
     """Sound of 30 s in a window that begins at 100 s."""
     spans = tuple(Span(*(int(at_s * SAMPLE_RATE) for at_s in span)) for span in spans_s)
-    return Clips(np.zeros(30 * SAMPLE_RATE, np.float32), spans, start_s)
+    return Clips.around(np.zeros(30 * SAMPLE_RATE, np.float32), spans, start_s)
 
 
 def hear(
@@ -170,7 +170,7 @@ def model() -> Whisper:
 def minute() -> Clips:
     """The first minute or so of a recording."""
     sound = decode_audio(str(RECORDINGS / "meeting.m4a"))[: 70 * SAMPLE_RATE]
-    return Clips(sound, tuple(silero(sound)), 0.0)
+    return Clips.around(sound, silero(sound), 0.0)
 
 
 @pytest.mark.parametrize("batch_size", [2, 8])
