@@ -41,7 +41,6 @@ RECORDINGS = Path(cesar_watch.__file__).parent / "assets" / "demo" / "recordings
 RATE = 16_000
 CORES = len(os.sched_getaffinity(0))
 OPTIONS: dict[str, Any] = {"beam_size": 5, "condition_on_previous_text": False}
-GOES = 5
 IDLE_S = 2
 
 
@@ -215,16 +214,16 @@ class Bench:
         ours = self.serve("clips-spool", recordings).wall_s / number
         return [(f"a clip of 3 s, of {number}", duration(plain), duration(ours), f"{plain / ours:.2f} x", "1.8 x")]
 
-    def memory(self, hours: float) -> list[Row]:
+    def memory(self, hours: float, goes: int) -> list[Row]:
         """Peak memory of all processes, of a long recording against ten minutes; and what is left when idle.
 
         The peak comes where both workers are at the encoder's widest layer. In ten minutes that is rare, so the shorter
-        recording has several goes.
+        recording has as many `goes`.
         """
         folder = self._new("memory")
         short = long_recording(folder / "short.mp3", 600)
         short_bytes = max(
-            self.serve(f"memory-short-{number}", [short], workers=2, threads=1).peak_bytes for number in range(GOES)
+            self.serve(f"memory-short-{number}", [short], workers=2, threads=1).peak_bytes for number in range(goes)
         )
         recording = long_recording(folder / "long.mp3", hours * 3600)
         engine = {"workers": 2, "threads": 1, "idle_unload_s": IDLE_S, "max_duration_s": 2 * hours * 3600}
@@ -288,7 +287,7 @@ def main() -> None:
             "mixed": lambda: bench.mixed_folder(30 if full else 4, 60 if full else 8),
             "batches": lambda: bench.batches(30 if full else 4),
             "clips": lambda: bench.many_clips(200 if full else 10),
-            "memory": lambda: bench.memory(24 if full else 0.5),
+            "memory": lambda: bench.memory(*((24, 5) if full else (0.5, 1))),
             "first": bench.first_progress,
             "words": lambda: bench.words_right(30 if full else 5),
         }
