@@ -67,7 +67,7 @@ class EngineSettings(Section):
     )
     beam_size: Annotated[int, Field(ge=1, le=20)] = Field(5, description="Beam search width.")
     window_s: Annotated[float, Field(ge=5, le=3600)] = Field(
-        240.0,
+        120.0,
         description="The longest window: so many seconds of a recording are worked on, and made durable, at a time. "
         "Short recordings have shorter ones.",
     )

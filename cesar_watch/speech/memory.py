@@ -71,7 +71,7 @@ class Use(NamedTuple):
     """How a model is used: `workers` windows of `window_s` seconds at once, `batch_size` times 30 s of each at once."""
 
     compute_type: ComputeType = "default"
-    window_s: float = 240.0
+    window_s: float = 120.0
     workers: int = 1
     batch_size: int = 1
 
