@@ -158,7 +158,7 @@ def test_model_that_fits_is_not_spoken_of() -> None:
 
 
 def test_model_that_does_not_fit_is_told_with_both_figures_and_what_would_fit() -> None:
-    told = shortage("small", SMALL, Use(), 900 * MB)
+    told = shortage("small", SMALL, Use(window_s=300.0), 900 * MB)
     assert told is not None
     for part in ("The model small needs about 1.5 GB", "900.0 MB", 'compute_type = "int8"', 'model = "base"'):
         assert part in told
