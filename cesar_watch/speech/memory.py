@@ -54,6 +54,9 @@ MILLION_WEIGHTS: Final = {
 _SMALLER: Final = ("large-v3-turbo", "medium", "small", "base", "tiny")
 """What is suggested, the best first; each but the first has its twin for English alone."""
 
+UNTOUCHED_BYTES = 48_000_000
+"""So much of a memory limit goes to what is asked for and never touched, as for stacks (RLIMIT_DATA, getrlimit(2))."""
+
 
 class Weights(NamedTuple):
     """What a model consists of: how many numbers, stored in which type."""
@@ -206,7 +209,7 @@ def workers_that_fit(settings: EngineSettings, folder: Path, workers: int) -> in
 def _available_for(settings: EngineSettings) -> int:
     available = available_bytes()
     is_limited = settings.memory_limit_bytes and settings.isolation == "process"
-    return min(available, settings.memory_limit_bytes) if is_limited else available
+    return max(0, min(available, settings.memory_limit_bytes - UNTOUCHED_BYTES)) if is_limited else available
 
 
 def shortage(model: str, weights: Weights, use: Use, available: int) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.speech.memory import (
     MB,
+    UNTOUCHED_BYTES,
     Use,
     Weights,
     available_bytes,
@@ -185,7 +186,7 @@ def test_model_where_nothing_would_fit_is_told_without_advice_that_does_not_help
 
 
 def test_model_counts_against_the_engines_memory_limit_too() -> None:
-    limited = EngineSettings(memory_limit_bytes=100 * MB)
+    limited = EngineSettings(memory_limit_bytes=100 * MB + UNTOUCHED_BYTES)
     assert "100.0 MB" in str(memory_warning(limited, DEMO_DIR))
     assert memory_warning(limited.model_copy(update={"isolation": "thread"}), DEMO_DIR) is None
 
