@@ -31,10 +31,11 @@ def in_memory(transcript: Transcript | None) -> Transcript:
 
 
 class PassingWindows(Collection[Window]):
-    """Windows that are made when they are gone through; `most` is how many there were at once."""
+    """Windows that are made when they are gone through: `passes` times by now, at `most` so many at once."""
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self.passes = 0
         self.most = 0
 
     @property
@@ -49,6 +50,7 @@ class PassingWindows(Collection[Window]):
         return any(window == each for each in self)
 
     def __iter__(self) -> Iterator[Window]:
+        self.passes += 1
         alive: list[weakref.ref[Window]] = []
         for index in range(self._number):
             alive = [ref for ref in alive if ref() is not None]

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cesar_watch.speech.memory import peak_bytes
+
 LOOK_S = 0.02
 MEMORY_EVERY_S = 0.1
 
@@ -132,12 +134,12 @@ def run(folder: Path, recordings: Sequence[Path], settings: Mapping[str, object]
 
 
 def most_resident_bytes(pid: int) -> int:
-    """Return how much memory a process held at its peak; 0 for one that has ended (proc_pid_status(5), VmHWM)."""
+    """Return how much memory a process held at its peak; 0 for one that has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
+        return peak_bytes(pid)
+    # One that nobody has waited for yet is listed, without any memory.
+    except (FileNotFoundError, ProcessLookupError, KeyError):
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def resident_bytes(pid: int) -> int:

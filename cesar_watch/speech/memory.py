@@ -29,6 +29,8 @@ _WORKING_BYTES: Final = 10.5 * MB
 """For each 30 s that the model works on, times the root of the million weights: layers grow with the width of a model,
 its weights with the square of that."""
 _CHUNK_S: Final = 30.0
+UNTOUCHED_BYTES: Final = 48 * MB
+"""So much of a memory limit goes to what is asked for and never touched, as for stacks (RLIMIT_DATA, getrlimit(2))."""
 
 _STORED_TYPES: Final = ("float32", "int8", "int16", "int32", "float16", "bfloat16")
 """CTranslate2's own numbers for what is in a model.bin."""
@@ -53,9 +55,6 @@ MILLION_WEIGHTS: Final = {
 """Of the known sizes, as their authors tell; the others, for English alone (".en"), have as many as their twins."""
 _SMALLER: Final = ("large-v3-turbo", "medium", "small", "base", "tiny")
 """What is suggested, the best first; each but the first has its twin for English alone."""
-
-UNTOUCHED_BYTES = 48_000_000
-"""So much of a memory limit goes to what is asked for and never touched, as for stacks (RLIMIT_DATA, getrlimit(2))."""
 
 
 class Weights(NamedTuple):

@@ -91,7 +91,7 @@ def _code() -> str:
 
 
 def _sources() -> Iterable[Path]:
-    """Return the service's files and the harness's own, but for the tests of the harness."""
+    """Return the service's files and the harness's own, but for its tests, and for this one, which says what is run."""
     harness = {*ROOT.glob("tests/*.py"), *ROOT.glob("tests/faults/*.[cp]*")} - set(ROOT.glob("tests/faults/test_*.py"))
     return sorted(harness.union(ROOT.glob("cesar_watch/**/*.py")) - {Path(__file__)})
 

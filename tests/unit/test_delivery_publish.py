@@ -16,6 +16,7 @@ from cesar_watch.delivery.formats import render
 from cesar_watch.delivery.formats.about import About, Style
 from cesar_watch.delivery.publish import publish
 from tests.builders import make_job, make_segment, make_spool, make_transcript, make_word
+from tests.transcripts import PassingWindows
 
 JOB = make_job(options={"output": {"formats": ["srt", "txt", "json"]}})
 TRANSCRIPT = make_transcript(make_segment(0, 1, "Hello."))
@@ -46,6 +47,14 @@ def test_publish_gives_the_hash_of_each_output_as_it_lies_there(spool: Spool) ->
     hashes = publish(spool, JOB, TRANSCRIPT)
 
     assert hashes == {name: hashlib.sha256((spool.outbox / name).read_bytes()).hexdigest() for name in hashes}
+
+
+def test_publish_to_a_free_name_renders_once(spool: Spool) -> None:
+    windows = PassingWindows(3)
+
+    publish(spool, make_job(options={"output": {"formats": ["srt"]}}), windows.transcript)
+
+    assert windows.passes == 1
 
 
 def test_publish_makes_outputs_look_as_the_job_says(spool: Spool) -> None:

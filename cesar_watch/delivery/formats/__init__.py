@@ -29,5 +29,6 @@ RENDERERS: dict[Format, Callable[[Transcript, About, Style], Iterable[str]]] = {
 
 
 def render(transcript: Transcript, fmt: Format, about: About, style: Style) -> Iterator[bytes]:
-    r"""Yield the file in the asked format piece by piece: UTF-8, lines ended by `\n`."""
-    return (piece.encode("utf-8", "replace") for piece in RENDERERS[fmt](transcript, about, style))
+    r"""Yield the file in the asked format piece by piece: UTF-8, lines ended by `\n`. Nothing is done before."""
+    for piece in RENDERERS[fmt](transcript, about, style):
+        yield piece.encode("utf-8", "replace")
