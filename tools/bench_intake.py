@@ -37,6 +37,7 @@ from cesar_watch.service.actor_thread import ActorThread
 from cesar_watch.service.attempt import Stop
 from cesar_watch.service.house import open_house
 from cesar_watch.service.intake import Intake
+from tools.bench_service import cpu_seconds, resident_bytes
 
 JUNK = 100_000
 ARRIVALS = 9
@@ -108,9 +109,9 @@ def _idle(root: Path, seconds: float) -> Iterator[Row]:
     with _service(root) as pid:
         while _cpu_share(pid, 2.0) > 0.02:  # it starts, and takes its first look
             pass
-        before_bytes = _resident_bytes(pid)
+        before_bytes = resident_bytes(pid)
         share = _cpu_share(pid, seconds)
-        gained_bytes = _resident_bytes(pid) - before_bytes
+        gained_bytes = resident_bytes(pid) - before_bytes
     yield (f"idle for {seconds:.0f} s with {JUNK} junk files", "1 % of a core", f"{share:.2%}", f"{share / 0.01:.2f} x")
     yield ("  memory gained meanwhile", "none", size(max(0, gained_bytes)), "")
 
@@ -128,18 +129,9 @@ def _service(root: Path) -> Iterator[int]:
 
 
 def _cpu_share(pid: int, seconds: float) -> float:
-    used_s, began_s = _used_s(pid), time.monotonic()
+    used_s, began_s = cpu_seconds(pid), time.monotonic()
     time.sleep(seconds)
-    return (_used_s(pid) - used_s) / (time.monotonic() - began_s)
-
-
-def _used_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return (cpu_seconds(pid) - used_s) / (time.monotonic() - began_s)
 
 
 # --- claiming -----------------------------------------------------------------------------------------
@@ -222,7 +214,7 @@ def _claim_everything(root: Path, recordings: int) -> None:
             for later_s in (0.0, 60.0):
                 intake.turn(began_s + later_s)
             took_s += time.monotonic() - began_s
-            resident.append(_resident_bytes(os.getpid()))
+            resident.append(resident_bytes(os.getpid()))
     print(took_s, resident[1] - resident[0])
 
 
