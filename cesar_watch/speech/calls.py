@@ -31,12 +31,12 @@ class Call:
     """One recording that was asked for; owned by the thread that asked.
 
     Attributes:
-        is_over: The last event has come, or the engine is gone: nothing follows.
+        is_over: Nothing follows: it was not asked yet, the last event has come, or the engine is gone.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.is_over = False
+        self.is_over = True
         self._answers: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
 
     def answer(self, what: Event | Exception) -> None:
@@ -115,7 +115,11 @@ def converse(
     is_ending: Callable[[], bool],
 ) -> Generator[Event, None, None]:
     """Ask for a recording and yield the answers, as `protocol.Engine.transcribe` promises."""
-    is_concluding = is_loading = False
+    if is_ending():
+        # Asked now, it might begin a window before it hears that it should not.
+        yield Failed.concluded()
+        return
+    is_concluding = is_loading = call.is_over = False
     say(call.number, request)
     while not call.is_over:
         poll()
