@@ -44,6 +44,11 @@ def companions(job: Job) -> tuple[str, ...]:
     return (*settings, job.ready_marker) if job.ready_marker else settings
 
 
+def followers(job: Job) -> tuple[str, ...]:
+    """Return by their endings all files that go where a recording goes: settings may have come since the claim."""
+    return tuple(dict.fromkeys((SETTINGS_ENDING, *companions(job))))
+
+
 def beside(path: Path, ending: str) -> Path:
     """Return `<name><ending>` beside a file, cut to the filesystem's limit.
 

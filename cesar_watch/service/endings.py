@@ -1,4 +1,4 @@
-"""How a job ends, and how an ended one begins again: files first, then the ledger.
+"""How a job ends: files first, then the ledger.
 
 Every ending is these steps, as far as it has them, each durable before the next, each repeatable after a crash:
 
@@ -24,8 +24,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cesar_watch.core.companions import SETTINGS_ENDING, beside, companions
-from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, make_dirs, sync_dir
+from cesar_watch.core.companions import beside, followers
+from cesar_watch.core.durable import TEMPORARY_PREFIX, finish_move, sync_dir
 from cesar_watch.core.errors import NameTaken, UsageError
 from cesar_watch.core.humanize import count, duration
 from cesar_watch.core.job import NO_DUPLICATE, TERMINAL, Event, Failure, Job, State, advance
@@ -37,12 +37,10 @@ from cesar_watch.delivery.notices import notices_for
 from cesar_watch.delivery.publish import publish
 from cesar_watch.delivery.reason_file import reason_path, remove_reason, write_reason
 from cesar_watch.delivery.sidecar import write_sidecar
-from cesar_watch.intake.overrides import resolve
-from cesar_watch.intake.ready import announced_by
-from cesar_watch.service.announce import announce, rebase, withdraw
+from cesar_watch.service.announce import rebase
 from cesar_watch.service.duplicates import pointers
 from cesar_watch.service.house import House
-from cesar_watch.service.sources import copy_again, is_source, remove_copy, resting_source
+from cesar_watch.service.sources import is_source, remove_copy, resting_source
 
 log = logging.getLogger(__name__)
 
@@ -106,103 +104,6 @@ def rest_as_duplicate(house: House, job: Job) -> Job:
     return done
 
 
-def requeue(house: House, job: Job) -> Job:
-    """Queue a failed or cancelled job again, with all its attempts; what its checkpoint holds is gone.
-
-    A duplicate too: what a person asks for is transcribed, whatever there is already. Its options are resolved anew:
-    what was mended since, in the settings or in its settings file, counts.
-
-    Raises:
-        UsageError: Its recording is no longer where it was put. Nothing was changed.
-        AttemptError: A settings file can't be read. Nothing was changed.
-    """
-    advance(job.state, Event.REQUEUED)
-    spool, ledger = house.spool, house.ledger
-    resting = spool.absolute(job.source)
-    target = spool.job_dir(job.job_id) / os.fsdecode(job.name)
-    copied: dict[str, Any] = {}
-    resolved = None
-    if spool.holds(resting):
-        # Before anything moves, since a settings file may not be readable.
-        resolved = resolve(house.settings, spool.inbox, job.subfolder, job.name, resting)
-    if is_source(job.source):
-        copied = {"identity": copy_again(house, job, target)}
-    elif resolved is not None:
-        make_dirs(target.parent, below=spool.processing)
-        job = ledger.update(job, house.clock.now(), moving_to=spool.relative(target))
-        spool.move(resting, target)
-    elif not spool.holds(target):
-        raise UsageError(
-            f"The recording of job {job.job_id} is no longer at {resting}: drop it into the inbox again.",
-            reason="source_missing",
-        )
-    else:
-        finish_move(resting, target)
-    if not copied:
-        spool.carry(resting, target, _beside(job))
-    resolved = resolved or resolve(house.settings, spool.inbox, job.subfolder, job.name, target)
-    if job.state is not State.DUPLICATE and not copied:  # those have none: a file of that name is somebody's
-        # Before the commit: should the job fail again, an old reason would take the name of the new one.
-        remove_reason(resting)
-    done = ledger.apply(
-        job,
-        Event.REQUEUED,
-        house.clock.now(),
-        options=announced_by(
-            job.ready_marker,
-            {**resolved.options, "on_duplicate": "transcribe", "claim": "copy" if job.is_copied else "move"},
-        ),
-        source=spool.relative(target),
-        moving_to=None,
-        lease=None,
-        attempts=0,
-        interruptions=0,
-        done_s=0.0,
-        not_before_at=None,
-        error=resolved.fault,
-        message="",
-        progress=0.0,
-        completed_at=None,
-        request=None,
-        **copied,
-        **NO_DUPLICATE,
-    )
-    return announce(house, done)
-
-
-def delete(house: House, job: Job, *, recording: bool) -> None:
-    """Remove a finished job's transcripts, sidecar and row; its recording only when asked.
-
-    The transcripts that a duplicate points at are another job's, and stay.
-
-    Raises:
-        UsageError: The job is not finished. Nothing was changed.
-    """
-    if job.state not in TERMINAL:
-        raise UsageError(
-            f"Job {job.job_id} is {job.state.shown}: cancel it first, then delete it.", reason="not_finished"
-        )
-    folder = house.spool.output_dir(job)
-    withdraw(house, job)  # first: whoever sees it may rely on the outputs
-    for name in () if job.duplicate_of else job.outputs:
-        (folder / name).unlink(missing_ok=True)
-    if folder.is_dir():
-        sync_dir(folder)
-    kept.forget(house.settings.state_dir, job.job_id)
-    if recording and not is_source(job.source):  # what lies in the inbox of somebody else's stays
-        source = house.spool.absolute(job.source)
-        if job.state is not State.DUPLICATE:
-            remove_reason(source)
-        for ending in companions(job):
-            beside(source, ending).unlink(missing_ok=True)
-        source.unlink(missing_ok=True)
-        if source.parent.is_dir():
-            sync_dir(source.parent)
-    house.spool.check()  # on a share that is away, there was nothing to remove
-    # Last, so that a power cut brings no file back that nothing knows of.
-    house.ledger.forget(job)
-
-
 def _publish(house: House, job: Job, transcript: Transcript) -> Job:
     """Write the outputs, under another base when somebody's file has taken the reserved one."""
     while True:
@@ -239,7 +140,7 @@ def _rest(house: House, job: Job, room: str, event: Event, *, text: str = "") ->
             _write_final_sidecar(house, final)
             if is_to_move:
                 _move(spool, source, target)
-                spool.carry(source, target, _beside(job))
+                spool.carry(source, target, followers(job))
             if not is_source(final.source) or remove_copy(house, job, source):
                 break
         except FileExistsError:
@@ -273,16 +174,11 @@ def _resting_place(house: House, job: Job, room: str) -> tuple[Job, Path]:
     if kept := resting_source(house, job):
         return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(kept)), kept
     names: list[Callable[[Path], Path]] = [reason_path] if room == "failed" else []
-    for ending in _beside(job):
+    for ending in followers(job):
         if os.path.lexists(beside(source, ending)):
             names.append(functools.partial(beside, ending=ending))
     target = spool.resting_place(room, job, companions=names)
     return house.ledger.update(job, house.clock.now(), moving_to=spool.relative(target)), target
-
-
-def _beside(job: Job) -> tuple[str, ...]:
-    """Return by their endings the files that go where the recording goes; settings may have come since the claim."""
-    return tuple(dict.fromkeys((SETTINGS_ENDING, *companions(job))))
 
 
 def _move(spool: Spool, source: Path, target: Path) -> None:
@@ -335,7 +231,7 @@ def clear_job_dir(house: House, job_id: str) -> None:
         job = house.ledger.get(job_id)
         resting = house.spool.absolute(job.source)
         if job.state in TERMINAL and not is_source(job.source) and os.path.lexists(resting):
-            house.spool.carry(folder / os.fsdecode(job.name), resting, _beside(job))
+            house.spool.carry(folder / os.fsdecode(job.name), resting, followers(job))
     remove_job_dir(folder)
 
 

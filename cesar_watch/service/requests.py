@@ -10,7 +10,7 @@ import logging
 
 from cesar_watch.core.errors import CesarError, Kind
 from cesar_watch.core.job import REQUEUABLE, Job, Request, State
-from cesar_watch.service import endings
+from cesar_watch.service import ended, endings
 from cesar_watch.service.house import House
 
 log = logging.getLogger(__name__)
@@ -63,9 +63,9 @@ def _carry_out(house: House, job: Job) -> None:
     if job.request is Request.CANCEL and job.state is State.PENDING:
         endings.cancel(house, job)
     elif job.request is Request.RETRY and job.state in REQUEUABLE:
-        endings.requeue(house, job)
+        ended.requeue(house, job)
     elif job.request in (Request.DELETE, Request.DELETE_RECORDING):
-        endings.delete(house, job, recording=job.request is Request.DELETE_RECORDING)
+        ended.delete(house, job, recording=job.request is Request.DELETE_RECORDING)
     else:
         # It ended, or began again, before its request was seen to.
         house.ledger.ask(job, None)

@@ -23,7 +23,7 @@ from cesar_watch.core.job import Event, Failure, Job, Request, State
 from cesar_watch.core.spool import Spool
 from cesar_watch.delivery.kept import read_kept
 from cesar_watch.delivery.publish import publish
-from cesar_watch.service import endings
+from cesar_watch.service import ended, endings
 from cesar_watch.speech.checkpoint import Checkpoint, fingerprint
 from cesar_watch.speech.protocol import Event as EngineEvent
 from cesar_watch.speech.protocol import Transcribe
@@ -268,7 +268,7 @@ def test_retry_of_poison_begins_without_its_interruptions(tmp_path: Path) -> Non
     _die_at_work(tmp_path, 10, retry=retry)
     with open_rig(tmp_path, FakeEngine(), retry=retry) as rig:
         rig.house.ledger.ask(rig.only_job(), Request.RETRY)
-        endings.requeue(rig.house, rig.only_job())
+        ended.requeue(rig.house, rig.only_job())
         assert (rig.only_job().attempts, rig.only_job().interruptions) == (0, 0)
 
 

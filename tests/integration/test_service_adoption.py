@@ -16,7 +16,7 @@ import pytest
 
 from cesar_watch.core.errors import LedgerError, RecordingError
 from cesar_watch.core.job import Failure, Job, State
-from cesar_watch.service import endings, recovery
+from cesar_watch.service import ended, recovery
 from cesar_watch.service.house import open_house
 from tests.builders import lease_next
 from tests.fakes import FakeEngine
@@ -332,7 +332,7 @@ def test_ledger_older_than_a_retry_takes_the_job_up_again(tmp_path: Path) -> Non
         rig.work()
 
     def again(rig: Rig) -> None:
-        endings.requeue(rig.house, rig.only_job())
+        ended.requeue(rig.house, rig.only_job())
 
     older_ledger(tmp_path, fail, again)
 

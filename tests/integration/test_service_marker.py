@@ -13,7 +13,7 @@ from cesar_watch.core.companions import beside
 from cesar_watch.core.errors import RecordingError
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.spool import Spool
-from cesar_watch.service import endings
+from cesar_watch.service import ended
 from cesar_watch.verify.examine import Examination
 from tests.fakes import FakeEngine
 from tests.service_builders import Rig, open_rig
@@ -240,7 +240,7 @@ def test_marker_of_a_failed_recording_comes_back_with_it_and_goes_on(tmp_path: P
         rig.work()
         assert recordings(rig) == ["failed/talk.mp3", "failed/talk.mp3.ok", "failed/talk.mp3.reason.txt"]
     with open_rig(tmp_path, FakeEngine()) as rig:  # and marker mode was switched off since
-        endings.requeue(rig.house, rig.only_job())
+        ended.requeue(rig.house, rig.only_job())
         rig.work()
         assert recordings(rig) == ["archive/talk.mp3", "archive/talk.mp3.ok"]
 
@@ -251,7 +251,7 @@ def test_deleting_a_recording_takes_its_marker_too(tmp_path: Path, recording: bo
         announced(rig)
         rig.claim_all()
         rig.work()
-        endings.delete(rig.house, rig.only_job(), recording=recording)
+        ended.delete(rig.house, rig.only_job(), recording=recording)
         assert recordings(rig) == ([] if recording else ["archive/talk.mp3", "archive/talk.mp3.ok"])
 
 
@@ -262,7 +262,7 @@ def test_deleting_a_recording_leaves_a_file_that_only_looks_like_its_marker(tmp_
         rig.work()
         (tmp_path / "archive" / "talk.mp3.ok").touch()
     with open_rig(tmp_path, FakeEngine(), **MARKED) as rig:
-        endings.delete(rig.house, rig.only_job(), recording=True)
+        ended.delete(rig.house, rig.only_job(), recording=True)
         assert recordings(rig) == ["archive/talk.mp3.ok"]
 
 
@@ -272,7 +272,7 @@ def test_marker_in_an_inbox_of_somebody_elses_stays_with_its_recording(tmp_path:
         announced(rig)
         rig.claim_all()
         rig.work()
-        endings.delete(rig.house, rig.only_job(), recording=True)
+        ended.delete(rig.house, rig.only_job(), recording=True)
         pass_time(rig, 60)
         assert recordings(rig) == ["inbox/later.mp3", "inbox/talk.mp3", "inbox/talk.mp3.ok"]
         assert rig.intake.parked == {"no_marker": 1}
