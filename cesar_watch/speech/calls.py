@@ -31,12 +31,12 @@ class Call:
     """One recording that was asked for; owned by the thread that asked.
 
     Attributes:
-        is_over: Nothing follows: it was not asked yet, the last event has come, or the engine is gone.
+        is_over: Nothing follows: the last event has come, the engine is gone, or it was never asked.
     """
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.is_over = True
+        self.is_over = False
         self._answers: queue.SimpleQueue[Event | Exception] = queue.SimpleQueue()
 
     def answer(self, what: Event | Exception) -> None:
@@ -116,10 +116,11 @@ def converse(
 ) -> Generator[Event, None, None]:
     """Ask for a recording and yield the answers, as `protocol.Engine.transcribe` promises."""
     if is_ending():
-        # Asked now, it might begin a window before it hears that it should not.
+        # Asked now, the engine might begin a window before it hears that it should not.
+        call.is_over = True
         yield Failed.concluded()
         return
-    is_concluding = is_loading = call.is_over = False
+    is_concluding = is_loading = False
     say(call.number, request)
     while not call.is_over:
         poll()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,16 @@ import pytest
 from cesar_watch.core.errors import EngineLost, ModelError
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.recording_settings import EngineSettings
+from cesar_watch.service import attempt
 from cesar_watch.service.places import Places
 from cesar_watch.service.worker import Worker
 from cesar_watch.speech.engine_process import EngineProcess
 from cesar_watch.speech.protocol import Event, Loaded
 from tests.fakes import FakeEngine
 from tests.processes import alive, until
-from tests.running import Running, running, scripted
+from tests.running import LIMIT_S, Running, running, scripted
 from tests.service_builders import open_rig
 
-SOON_S = 10.0
-"""Two seconds are promised; this machine may be busy."""
 AT_ONCE = {"retry": {"max_attempts": 2, "backoff_s": 0}}
 PLACES = 4
 LONG = [f"long-{number}.mp3" for number in range(PLACES)]
@@ -53,10 +51,9 @@ def test_cancel_of_one_recording_takes_effect_soon_and_the_other_goes_on(tmp_pat
     with running(tmp_path, lambda _: engine, "stall.mp3", "long.mp3") as service:
         service.until_done_s("long.mp3", 10)
         service.until("stall.mp3", State.PROCESSING)
-        pid, began_s = engine.pid, time.monotonic()
+        pid = engine.pid
         service.cancel("stall.mp3")
         service.until("stall.mp3", State.CANCELLED)
-        assert time.monotonic() - began_s < SOON_S
         service.until_done_s("long.mp3", service.jobs()["long.mp3"].done_s + 10)
         assert engine.pid == pid
         assert service.events("long.mp3") == [("claimed", None), ("leased", None)]
@@ -68,10 +65,9 @@ def test_cancel_of_a_recording_that_hangs_the_engine_hands_the_other_back_uncoun
     with running(tmp_path, lambda _: engine, "deaf.mp3", "long.mp3") as service:
         service.until_done_s("long.mp3", 10)
         service.until("deaf.mp3", State.PROCESSING)
-        pid, began_s = engine.pid, time.monotonic()
+        pid = engine.pid
         service.cancel("deaf.mp3")
         service.until("deaf.mp3", State.CANCELLED)
-        assert time.monotonic() - began_s < SOON_S
         job = service.until_done_s("long.mp3", service.jobs()["long.mp3"].done_s + 10)
         assert job.attempts == 1
         assert ("released", "engine_replaced") in service.events("long.mp3")
@@ -297,14 +293,16 @@ def test_stop_with_all_places_taken_hands_all_back_and_leaves_neither_thread_nor
     assert set(threading.enumerate()) == before
 
 
-def test_stop_while_the_model_is_being_loaded_does_not_wait_for_that(tmp_path: Path) -> None:
+def test_stop_while_the_model_is_being_loaded_does_not_wait_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A stop that waits goes on for as long as it may: here for longer than anybody waits for it.
+    monkeypatch.setattr(attempt, "STOP_GRACE_S", 2 * LIMIT_S)
     engine = scripted("unloaded")
     with running(tmp_path, lambda _: engine, "talk.mp3") as service:
         service.until("talk.mp3", State.PROCESSING)
         until(lambda: engine.pid, "the engine")
-        began_s = time.monotonic()
         service.stop()
-        assert time.monotonic() - began_s < SOON_S
         job = service.jobs()["talk.mp3"]
         assert (job.state, job.attempts) == (State.PENDING, 0)
         assert service.events("talk.mp3")[-1] == ("released", "stopped")
