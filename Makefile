@@ -29,7 +29,7 @@ soak: install ## Decode thousands of damaged recordings: minutes
 	$(BIN)/python -m tests.soak
 
 bench: install ## Run the benchmarks: ratios measured side by side on this machine
-	$(BIN)/python -m tools.bench
+	$(BIN)/python -m tools.bench_commands
 	$(BIN)/python -m tools.bench_spool
 	$(BIN)/python -m tools.bench_intake
 	$(BIN)/python -m tools.bench_speech

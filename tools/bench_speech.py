@@ -284,10 +284,10 @@ def main() -> None:
         bench = Bench(Path(folder))
         full = arguments.full
         figures: dict[str, Callable[[], list[Row]]] = {
-            "mixed": lambda: bench.mixed_folder(30 if full else 4, 60 if full else 8),
-            "batches": lambda: bench.batches(30 if full else 4),
+            "mixed": lambda: bench.mixed_folder(30 if full else 3, 60 if full else 8),
+            "batches": lambda: bench.batches(30 if full else 3),
             "clips": lambda: bench.many_clips(200 if full else 10),
-            "memory": lambda: bench.memory(*((24, 5) if full else (0.5, 1))),
+            "memory": lambda: bench.memory(*((24, 5) if full else (0.3, 1))),
             "first": bench.first_progress,
             "words": lambda: bench.words_right(30 if full else 5),
         }

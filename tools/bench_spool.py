@@ -32,7 +32,7 @@ from cesar_watch.delivery.names import base_key
 from cesar_watch.delivery.sidecar import sidecar
 from cesar_watch.service.house import House, open_house
 
-JOBS = 2000
+JOBS = 1000
 FORMATS = ("txt", "srt", "vtt", "json", "tsv")
 
 Row = tuple[str, str]
