@@ -40,7 +40,7 @@ from cesar_watch.service.intake import Intake
 from tools.bench_service import cpu_seconds, resident_bytes
 
 JUNK = 100_000
-ARRIVALS = 9
+ARRIVALS = 5
 QUIET_S = 0.5
 UNPROVEN = b"RIFF\xff\xff\xff\xffWAVEdata\xff\xff\xff\xff" + bytes(range(1, 255)) * 4
 """A recording whose header proves nothing, as streaming writers leave it: it has to wait for the quiet window."""
