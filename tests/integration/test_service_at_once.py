@@ -17,7 +17,7 @@ import pytest
 from cesar_watch.core.errors import EngineLost, ModelError
 from cesar_watch.core.job import Job, State
 from cesar_watch.core.recording_settings import EngineSettings
-from cesar_watch.service import attempt
+from cesar_watch.service import attempt, supervisor
 from cesar_watch.service.places import Places
 from cesar_watch.service.worker import Worker
 from cesar_watch.speech.engine_process import EngineProcess
@@ -293,11 +293,13 @@ def test_stop_with_all_places_taken_hands_all_back_and_leaves_neither_thread_nor
     assert set(threading.enumerate()) == before
 
 
+@pytest.mark.timeout(4 * LIMIT_S)
 def test_stop_while_the_model_is_being_loaded_does_not_wait_for_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A stop that waits goes on for as long as it may: here for longer than anybody waits for it.
-    monkeypatch.setattr(attempt, "STOP_GRACE_S", 2 * LIMIT_S)
+    monkeypatch.setattr(attempt, "STOP_GRACE_S", 1.5 * LIMIT_S)
+    monkeypatch.setattr(supervisor, "JOIN_S", 2 * LIMIT_S)
     engine = scripted("unloaded")
     with running(tmp_path, lambda _: engine, "talk.mp3") as service:
         service.until("talk.mp3", State.PROCESSING)
