@@ -121,6 +121,7 @@ def converse(
         yield Failed.concluded()
         return
     is_concluding = is_loading = False
+    durable: Durable | None = None
     say(call.number, request)
     while not call.is_over:
         poll()
@@ -131,13 +132,17 @@ def converse(
                 return
             is_concluding = True
             say(call.number, Conclude())
+        if durable is not None:
+            # Behind the end that may just have been asked for: this lets the engine begin a further window.
+            say(call.number, durable)
+            durable = None
         event = call.next(poll_every_s)
         if event is None:
             continue
         is_loading = isinstance(event, Loading)
         yield event
-        if isinstance(event, WindowDone) and not is_ending():
-            say(call.number, Durable(index=event.window.index))
+        if isinstance(event, WindowDone):
+            durable = Durable(index=event.window.index)
 
 
 def drop(call: Call, say: Callable[[int, Message], None], within_s: float) -> bool:

@@ -1,4 +1,4 @@
-"""One recording in work in the engine: its decoder, and the windows that are ready, in flight or not durable yet.
+"""One recording in work in the engine: its decoder, and the windows that are ready or in flight.
 
 The decoder has a thread of its own, one window ahead of the model; whoever works on windows takes them with `take`.
 Engine side only.
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cesar_watch.core.job import Precedence, precedence
-from cesar_watch.core.transcript import Window
 from cesar_watch.speech.audio import AudioStream, open_audio
 from cesar_watch.speech.languages import Spoken, with_language
 from cesar_watch.speech.protocol import Event, Failed, Finished, Heard, Started, Transcribe, WindowDone
@@ -37,7 +36,6 @@ class Hearing:
     """Made for one request; the first thing that is done with it is `start`.
 
     Args:
-        at_once: So many windows may be in flight or not durable.
         changed: Guards everything here, and is notified of every change; shared by all hearings of an engine.
         answer: Takes the events, from any of the engine's threads, the last of them last.
     """
@@ -47,7 +45,6 @@ class Hearing:
         request: Transcribe,
         recognizer: Recognizer,
         *,
-        at_once: int,
         changed: threading.Condition,
         answer: Callable[[Event], None],
     ) -> None:
@@ -55,14 +52,11 @@ class Hearing:
         self._recognizer = recognizer
         self._changed = changed
         self._answer = answer
-        # What is said in one window can only be shown to the next when it has been heard.
-        self._at_once = 1 if request.options.condition_on_previous_text else at_once
         self._context = request.context
         language = request.options.language or (None if request.options.multilingual else request.language)
         self._spoken = Spoken(language) if language else None
         self._ready: Cut | None = None
         self._in_flight: dict[int, float] = {}
-        self._undurable: set[int] = set()
         self._heard_s = 0.0
         self._end: Finished | Failed | None = None
         self._is_given_up = False
@@ -86,7 +80,9 @@ class Hearing:
     @property
     def has_window(self) -> bool:
         """Whether a window can be worked on now."""
-        return self._ready is not None and len(self._in_flight.keys() | self._undurable) < self._at_once
+        # What is said in one window can only be shown to the next when it has been heard.
+        waits = self._request.options.condition_on_previous_text and self._in_flight
+        return self._ready is not None and not waits
 
     def take(self) -> Cut:
         """Hand the ready window out; `listen` is called with it."""
@@ -96,11 +92,6 @@ class Hearing:
         self._in_flight[cut.index] = 0.0
         self._changed.notify_all()
         return cut
-
-    def durable(self, index: int) -> None:
-        """Note that a window can't be lost any more."""
-        self._undurable.discard(index)
-        self._changed.notify_all()
 
     def conclude(self) -> None:
         """End the work when what is in flight is done."""
@@ -128,8 +119,8 @@ class Hearing:
 
     # --- in a worker's thread -----------------------------------------------------------------------
 
-    def listen(self, cut: Cut) -> None:
-        """Work on a window that was taken, and answer with it; never raises."""
+    def listen(self, cut: Cut) -> bool:
+        """Work on a window that was taken; return whether it was done, and answered with. Never raises."""
         try:
             window = self._recognizer.recognize(
                 cut,
@@ -142,19 +133,15 @@ class Hearing:
             with self._changed:
                 self._in_flight.pop(cut.index)
                 self._fail(Failed.dropped() if isinstance(fault, Dropped) else self._recognizer.explain(fault))
-        else:
-            self._context = window.text or self._context
-            self._tell_done(cut, window)
-
-    def _tell_done(self, cut: Cut, window: Window) -> None:
-        with self._changed:
-            self._undurable.add(cut.index)
+            return False
+        self._context = window.text or self._context
         with self._telling:
             self._answer(WindowDone(window=window))
             with self._changed:
                 self._in_flight.pop(cut.index)
                 self._heard_s += cut.end_s - cut.start_s
                 self._changed.notify_all()
+        return True
 
     def _note(self, index: int, heard_s: float) -> None:
         """Tell how far a window has been heard.

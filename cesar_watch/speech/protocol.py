@@ -1,9 +1,9 @@
 """What service and engine say to each other, one JSON object a line: messages one way, events the other.
 
 Several recordings may be in work at once; each line says by number which one it is about. The engine begins no further
-window of a recording while `workers` of its windows are not durable yet, so that a death, however slow the disk, costs
-no more than those. The same values pass in memory when the engine runs in the service's own process. Nothing here is
-heavy.
+window while `workers` windows, of all recordings together, are begun and not known to be durable, so that a death,
+however slow the disk, costs no more than those. Each window is therefore answered with `Durable`, or its recording
+dropped. The same values pass in memory when the engine runs in the service's own process. Nothing here is heavy.
 """
 
 from __future__ import annotations

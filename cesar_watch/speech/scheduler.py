@@ -1,7 +1,8 @@
 """Which window is worked on next: several at once, of one recording or of several. Engine side only.
 
 Whoever has had the least goes first (`core.job.precedence`), window by window, so that a short recording never waits
-for more than the windows that are being worked on.
+for more than the windows that are being worked on. What a death costs is bounded here: so many windows, of all
+recordings together, as there are workers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 from cesar_watch.speech.allocator import give_back
 from cesar_watch.speech.hearing import Hearing
-from cesar_watch.speech.protocol import Conclude, Durable, Event, Failed, Message, Transcribe
+from cesar_watch.speech.protocol import Drop, Durable, Event, Failed, Message, Transcribe
 from cesar_watch.speech.recognizer import Recognizer
 from cesar_watch.speech.windows import Cut
 
@@ -22,7 +23,8 @@ class Scheduler:
     """Works on the windows of all recordings that are asked for. Any thread may use it.
 
     Args:
-        workers: So many windows are worked on at once, each in a thread of its own.
+        workers: So many windows are worked on at once, each in a thread of its own; and so many at most are begun and
+            not known to be durable.
         answer: Takes each event with the number of its recording, from any thread; the last of a recording comes last.
     """
 
@@ -32,6 +34,8 @@ class Scheduler:
         self._answer = answer
         self._changed = threading.Condition()
         self._hearings: dict[int, Hearing] = {}
+        self._at_stake: set[tuple[int, int]] = set()
+        """Recording and index of each window that a death would cost: begun, and wanted, and not durable."""
         self._is_closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"window {number}", daemon=True) for number in range(workers)
@@ -47,20 +51,19 @@ class Scheduler:
             return
         with self._changed:
             known = self._hearings.get(number)
-            if known is None:
-                return
             if isinstance(message, Durable):
-                known.durable(message.index)
-            elif isinstance(message, Conclude):
+                self._settle(number, message.index)
+            elif isinstance(message, Drop):
+                self._settle(number)
+                if known is not None:
+                    known.drop()
+            elif known is not None:
                 known.conclude()
-            else:
-                known.drop()
 
     def _begin(self, number: int, request: Transcribe) -> None:
         hearing = Hearing(
             request,
             self._recognizer,
-            at_once=self._workers,
             changed=self._changed,
             answer=lambda event: self._answer(number, event),
         )
@@ -87,19 +90,30 @@ class Scheduler:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closed or self._next() is not None)
-                hearing = self._next()
-                if hearing is None:
+                number = self._next()
+                if number is None:
                     return
+                hearing = self._hearings[number]
                 cut: Cut = hearing.take()
-            hearing.listen(cut)
+                self._at_stake.add((number, cut.index))
+            if not hearing.listen(cut):
+                with self._changed:
+                    self._settle(number, cut.index)
             # Not held, or given away with holes, until the next one.
             del cut
             give_back()
 
-    def _next(self) -> Hearing | None:
-        """Return whose window comes next."""
-        ready = (hearing for hearing in self._hearings.values() if hearing.has_window)
-        return min(ready, key=lambda hearing: hearing.precedence, default=None)
+    def _next(self) -> int | None:
+        """Return whose window comes next, if one may be begun."""
+        if len(self._at_stake) >= self._workers:
+            return None
+        ready = (number for number, hearing in self._hearings.items() if hearing.has_window)
+        return min(ready, key=lambda number: self._hearings[number].precedence, default=None)
+
+    def _settle(self, number: int, index: int | None = None) -> None:
+        """Note that a window of a recording can't be lost any more, or that nobody wants it; without `index` all."""
+        self._at_stake -= {window for window in self._at_stake if window[0] == number and index in (None, window[1])}
+        self._changed.notify_all()
 
     def _tell_of_ends(self) -> None:
         while True:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
+import cesar_watch
 from tests.faults import __main__ as module
+from tests.faults.scenarios import make_place, scenario
 
 
 class Sweeps:
@@ -45,9 +48,50 @@ def test_sweep_that_found_something_is_run_again_and_no_other(sweeps: Sweeps) ->
 
 def test_code_that_changed_makes_everything_run_again(sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch) -> None:
     module.main()
-    monkeypatch.setattr(module, "_code", lambda: "other")
+    monkeypatch.setattr(module, "_code", lambda _: "other")
     module.main()
     assert sweeps.run == ["one", "two", "one", "two"]
+
+
+def test_every_file_that_a_life_uses_is_part_of_the_code_of_its_sweep(tmp_path: Path) -> None:
+    product = str(Path(cesar_watch.__file__).parent)
+    used: set[Path] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(product):
+            used.add(Path(frame.f_code.co_filename))
+
+    place = make_place(tmp_path)
+    one = scenario("one")
+    one.prepare(place)
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        one.live(place)
+    finally:
+        sys.setprofile(before)
+    assert {path.name for path in used} >= {"checkpoint.py", "transcribe.py"}
+    assert used <= set(module._sources("tests.faults.sweep kill"))
+
+
+def test_engine_is_part_of_the_code_of_the_sweep_that_has_one() -> None:
+    engine = {path for path in module.ROOT.glob("cesar_watch/speech/*.py") if path.stem in ("scheduler", "hearing")}
+    assert engine <= set(module._sources(module.WITH_ENGINE))
+    assert not engine & set(module._sources("tests.faults.power"))
+
+
+def test_comments_and_docstrings_are_no_code(tmp_path: Path) -> None:
+    texts = (
+        '"""A."""\nX = 1\n"""One."""\n\ndef f():\n    """B."""\n    return X\n',
+        "X = 1  # more\n\n\ndef f():\n    return X\n",
+        "X = 2\n\n\ndef f():\n    return X\n",
+    )
+    meanings = []
+    for text in texts:
+        path = tmp_path / "module.py"
+        path.write_text(text)
+        meanings.append(module._meaning(path))
+    assert meanings[0] == meanings[1] != meanings[2]
 
 
 def test_table_has_one_row_for_a_sweep_in_pieces(sweeps: Sweeps, capsys: pytest.CaptureFixture[str]) -> None:

@@ -206,7 +206,7 @@ def test_windows_come_back_as_they_end(make_desk: MakeDesk, long: Path) -> None:
         assert desk.next(1, WindowDone).window.index == index
 
 
-def test_no_window_is_begun_while_too_many_are_not_durable(make_desk: MakeDesk, long: Path) -> None:
+def test_no_window_is_begun_while_too_many_are_not_known_to_be_durable(make_desk: MakeDesk, long: Path) -> None:
     desk = make_desk(2)
     desk.ask(1, long)
     for _ in range(2):
@@ -217,13 +217,42 @@ def test_no_window_is_begun_while_too_many_are_not_durable(make_desk: MakeDesk, 
     assert desk.model.is_idle()
 
 
-def test_another_recording_is_worked_on_while_the_first_waits_for_its_windows_to_be_durable(
-    make_desk: MakeDesk, long: Path, short: Path
+def test_death_costs_no_more_windows_than_there_are_workers_however_many_recordings_are_in_work(
+    make_desk: MakeDesk, long: Path
 ) -> None:
+    desk = make_desk(2)
+    for number in range(4):
+        desk.ask(number, long)
+    for _ in range(2):
+        desk.model.next().go.set()
+    for number in range(4):
+        desk.await_window(number)
+    assert desk.model.is_idle()
+
+
+def test_window_that_fails_is_not_waited_for(make_desk: MakeDesk, long: Path, short: Path) -> None:
     desk = make_desk(1)
     desk.ask(1, long)
-    desk.model.next().go.set()
+    broken = desk.model.next()
     desk.ask(2, short)
+    broken.fault = MemoryError()
+    broken.go.set()
+    desk.model.next().go.set()
+    assert desk.finish(2) == [0]
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_window_that_nobody_wants_any_more_is_not_waited_for(
+    make_desk: MakeDesk, long: Path, short: Path, is_over: bool
+) -> None:
+    desk = make_desk(1)
+    desk.ask(1, short if is_over else long)
+    desk.model.next().go.set()
+    while not isinstance(desk.answers(1).get(timeout=LIMIT_S), Finished if is_over else WindowDone):
+        pass
+    desk.ask(2, short)
+    desk.await_window(2)
+    desk.scheduler.take(1, Drop())
     desk.model.next().go.set()
     assert desk.finish(2) == [0]
 
@@ -237,15 +266,15 @@ def test_short_recording_waits_for_no_more_than_the_window_that_is_being_worked_
     for number in (2, 3):
         desk.ask(number, short)
         desk.await_window(number)
-    order = []
     first.go.set()
     desk.durable(1)
-    for _ in range(3):
+    for number in (2, 3):
         task = desk.model.next()
-        order.append(task.length_s)
+        assert task.length_s == SHORT_S
         task.go.set()
-    assert order[:2] == [SHORT_S, SHORT_S]
-    assert desk.finish(2) == desk.finish(3) == [0]
+        assert desk.durable(number) == 0
+        desk.next(number, Finished)
+    assert desk.model.next().length_s > SHORT_S
 
 
 def test_recording_with_priority_goes_before_all_others(make_desk: MakeDesk, long: Path, short: Path) -> None:
@@ -257,6 +286,7 @@ def test_recording_with_priority_goes_before_all_others(make_desk: MakeDesk, lon
     for number in (2, 3):
         desk.await_window(number)
     first.go.set()
+    desk.durable(1)
     assert desk.model.next().length_s > SHORT_S
 
 
@@ -268,6 +298,7 @@ def test_recordings_of_the_same_rank_go_in_the_order_of_their_claims(make_desk: 
         desk.ask(number, short)
         desk.await_window(number)
     running.go.set()
+    desk.durable(5)
     for number in (7, 8, 9):
         desk.model.next().go.set()
         assert desk.durable(number) == 0

@@ -88,7 +88,7 @@ def test_conversation_is_concluded_once_while_the_service_is_ending_and_goes_on_
     events: list[Event] = [*(WindowDone(window=window(index, "a")) for index in range(2)), Failed.concluded()]
     engine = Scripted(call, *events)
     assert talk(call, engine, looks=1) == events
-    assert engine.said == [REQUEST, Conclude()]
+    assert engine.said == [REQUEST, Conclude(), Durable(index=0), Durable(index=1)]
 
 
 def test_conversation_of_a_service_that_is_ending_already_asks_for_nothing() -> None:
