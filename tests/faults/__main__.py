@@ -101,13 +101,30 @@ def _code(sweep: str) -> str:
 
 
 def _sources(sweep: str) -> Iterable[Path]:
-    """Return the service's files and the harness's own, but for its tests, and for this one, which says what is run."""
-    harness = {*ROOT.glob("tests/*.py"), *ROOT.glob("tests/faults/*.[cp]*")} - set(ROOT.glob("tests/faults/test_*.py"))
-    sources = harness.union(ROOT.glob("cesar_watch/**/*.py")) - {Path(__file__)}
-    if not sweep.startswith(WITH_ENGINE):
+    """Return the service's files and those of the harness that a sweep uses."""
+    sources = {*ROOT.glob("cesar_watch/**/*.py"), *ROOT.glob("tests/faults/*.c")}
+    programs = [sweep.split(maxsplit=1)[0], "tests.faults.checker"]
+    if sweep.startswith(WITH_ENGINE):
+        programs.append("tests.faults.launch")
+    else:
         speech = set(ROOT.glob("cesar_watch/speech/*.py"))
         sources -= {path for path in speech if path.stem not in SPEECH_WITHOUT_ENGINE}
-    return sorted(sources)
+    return sorted(sources.union(_harness(programs)))
+
+
+def _harness(programs: Iterable[str]) -> set[Path]:
+    """Return the files of tests/ that are used by programs of it: their own, and those of all that they import."""
+    found: set[Path] = set()
+    names = list(programs)
+    while names:
+        path = ROOT.joinpath(*names.pop().split(".")).with_suffix(".py")
+        if path in found or not path.is_file():
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tests"):
+                names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
 
 
 def _meaning(path: Path) -> str:

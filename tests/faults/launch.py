@@ -58,9 +58,9 @@ def engine() -> int:
     listen, recognize = hearing.Hearing.listen, recognizer.Recognizer.recognize
     at_work = threading.local()
 
-    def told_listen(hearing: Hearing, cut: Cut) -> None:
+    def told_listen(hearing: Hearing, cut: Cut) -> bool:
         at_work.job = Path(hearing._request.path).parent.name
-        listen(hearing, cut)
+        return listen(hearing, cut)
 
     def told_recognize(recognizer: Recognizer, cut: Cut, *rest: Any, **more: Any) -> Window:
         tell("begin", at_work.job, cut.index)
@@ -68,7 +68,7 @@ def engine() -> int:
         tell("done", at_work.job, cut.index)
         return window
 
-    hearing.Hearing.listen = told_listen  # type: ignore[assignment, method-assign]
+    hearing.Hearing.listen = told_listen  # type: ignore[method-assign]
     recognizer.Recognizer.recognize = told_recognize  # type: ignore[assignment, method-assign]
     return engine_main.main()
 

@@ -89,7 +89,11 @@ class SmallDisk:
             self._templates[scenario.name] = folder
         home = self._mount_point / "home"
         shutil.copytree(self._templates[scenario.name], home, symlinks=True)
-        return dataclasses.replace(place_in(home), delivered=self._folder / f"delivered-{next(self._numbers)}")
+        place = place_in(home)
+        delivered = self._folder / f"delivered-{next(self._numbers)}"
+        if place.delivered.exists():
+            shutil.move(place.delivered, delivered)
+        return dataclasses.replace(place, delivered=delivered)
 
     def _shrink(self, point: Point) -> str:
         """Leave as much room as the point says; return what the disk has then."""

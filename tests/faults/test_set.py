@@ -80,6 +80,22 @@ def test_engine_is_part_of_the_code_of_the_sweep_that_has_one() -> None:
     assert not engine & set(module._sources("tests.faults.power"))
 
 
+@pytest.mark.parametrize(
+    ("sweep", "used", "unused"),
+    [
+        ("tests.faults.sweep kill", {"scenarios", "life", "checker", "preload"}, {"power", "storm_fork", "launch"}),
+        ("tests.faults.power --points 7", {"power", "disks", "sweep", "checker"}, {"small_disks", "seeded"}),
+        ("tests.faults.storm fork --kills 7", {"storm_fork", "storm_life", "checker"}, {"launch", "power"}),
+        (module.WITH_ENGINE, {"storm_real", "storm_spool", "launch", "checker"}, {"power"}),
+        ("tests.faults.hunt", {"seeded", "power", "sweep", "checker"}, {"launch", "small_disks"}),
+    ],
+)
+def test_code_of_a_sweep_is_that_of_the_harness_that_it_uses(sweep: str, used: set[str], unused: set[str]) -> None:
+    stems = {path.stem for path in module._sources(sweep) if path.parent == Path(module.__file__).parent}
+    assert stems >= used | {"faultline"}
+    assert not stems & unused
+
+
 def test_comments_and_docstrings_are_no_code(tmp_path: Path) -> None:
     texts = (
         '"""A."""\nX = 1\n"""One."""\n\ndef f():\n    """B."""\n    return X\n',
