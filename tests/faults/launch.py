@@ -68,7 +68,7 @@ def engine() -> int:
         tell("done", at_work.job, cut.index)
         return window
 
-    hearing.Hearing.listen = told_listen  # type: ignore[method-assign]
+    hearing.Hearing.listen = told_listen  # type: ignore[assignment, method-assign]
     recognizer.Recognizer.recognize = told_recognize  # type: ignore[assignment, method-assign]
     return engine_main.main()
 
