@@ -2,7 +2,8 @@
 
 A recording never waits for another one to end when it comes before it (`core.job.precedence`): a worker whose recording
 is last gives its place up at the next durable window. What an engine died over, nobody knows while several recordings
-were in work; so each of them then goes on alone until it has a durable window, and what kills an engine is found.
+were in work; so each of them then goes on alone until it has a durable window, and what kills an engine is found. So
+does each that was in work when the service died, too many times in a row.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Places:
             return is_last and (is_shut_out or settings != self._settings)
 
     def suspect(self, job_id: str) -> None:
-        """Note that the engine may have died over a job."""
+        """Note that the engine, or the service, may have died over a job."""
         with self._lock:
             self._suspects.add(job_id)
 

@@ -118,7 +118,8 @@ def interrupted(house: House, job: Job) -> Job:
 
     A power cut or a kill is not the recording's failure: the attempt is handed back. Yet after more than
     `retry.max_attempts` interruptions in a row without a durable window the job waits, so that the others go
-    on first; and after `POISON_FACTOR` times as many it is given up: it may bring the whole machine down.
+    on first, and then goes on alone (`service/worker.py`); and after `POISON_FACTOR` times as many it is given up: it
+    may bring the whole machine down.
     """
     retry = house.settings.retry
     times = job.interruptions + 1

@@ -101,7 +101,11 @@ class Worker:
                 if suspect.state is State.PROCESSING:
                     continue
             self._places.clear(job_id)
-        return ledger.next_due(self._house.clock.now(), self._house.settings.retry.backoff_max_s)
+        due = ledger.next_due(self._house.clock.now(), self._house.settings.retry.backoff_max_s)
+        if due is not None and due.interruptions > self._house.settings.retry.max_attempts:
+            # Beside others it would be blamed for what one of them does, and may not even have a turn before the death.
+            self._places.suspect(due.job_id)
+        return due
 
     def _settings_for(self, job: Job) -> EngineSettings:
         """Return the engine that a job needs: the settings', with what was chosen for the recording."""

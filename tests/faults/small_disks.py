@@ -68,7 +68,8 @@ class SmallDisk:
         try:
             place = self._place(point.scenario)
             size = self._shrink(point)
-            wrong = ["there is room where there should be none"] if point.step == 0 and self._has_room() else []
+            is_full = point.step == 0 and size != f"size={SMALLEST_KIB}k"
+            wrong = ["there is room where there should be none"] if is_full and self._has_room() else []
             wrong += self._lives(point.scenario.live_on, place) + self._bench.look(point.scenario, place, "A")
             resize_tmpfs(self._mount_point, ROOMY)
             # A sender that found no room for its copy takes it away; the service touches nobody's temporary file.

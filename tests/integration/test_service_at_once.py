@@ -19,9 +19,10 @@ from cesar_watch.core.job import Job, State
 from cesar_watch.core.recording_settings import EngineSettings
 from cesar_watch.service import attempt, supervisor
 from cesar_watch.service.places import Places
-from cesar_watch.service.worker import Worker
+from cesar_watch.service.worker import HELD_UP_S, Worker
 from cesar_watch.speech.engine_process import EngineProcess
 from cesar_watch.speech.protocol import Event, Loaded
+from tests.builders import make_job
 from tests.fakes import FakeEngine
 from tests.processes import alive, until
 from tests.running import LIMIT_S, Running, running, scripted
@@ -131,6 +132,36 @@ def test_recording_over_which_the_engine_may_have_died_is_suspected_before_it_is
         Worker(rig.house, stop=rig.stop, places=places).turn(rig.hand.elapsed_s)
         assert rig.only_job().state is State.PENDING
         assert suspected == [True]
+
+
+def test_recording_with_which_the_service_died_too_many_times_goes_on_alone_until_it_has_a_window(
+    tmp_path: Path,
+) -> None:
+    with open_rig(tmp_path, FakeEngine(), retry={"max_attempts": 2}) as rig:
+        rig.drop("talk.mp3")
+        (job,) = rig.claim_all()
+        ledger, places = rig.house.ledger, Places(lambda _: rig.engine, 2)
+        worker = Worker(rig.house, stop=rig.stop, places=places)
+        other = make_job(seq=99, job_id="other")
+        ledger.update(job, rig.house.clock.now(), interruptions=3)
+        with places.taken("other", other, rig.house.settings.engine):
+            assert worker.turn(rig.hand.elapsed_s) == HELD_UP_S
+            assert rig.only_job().state is State.PENDING
+            assert places.gives_way(other, None, None)
+        worker.turn(rig.hand.elapsed_s)
+        assert rig.only_job().state is State.COMPLETED
+        assert places.suspects == set()
+
+
+def test_recording_with_which_the_service_died_a_few_times_goes_on_beside_others(tmp_path: Path) -> None:
+    with open_rig(tmp_path, FakeEngine(), retry={"max_attempts": 2}) as rig:
+        rig.drop("talk.mp3")
+        (job,) = rig.claim_all()
+        places = Places(lambda _: rig.engine, 2)
+        rig.house.ledger.update(job, rig.house.clock.now(), interruptions=2)
+        with places.taken("other", make_job(seq=99, job_id="other"), rig.house.settings.engine):
+            Worker(rig.house, stop=rig.stop, places=places).turn(rig.hand.elapsed_s)
+        assert rig.only_job().state is State.COMPLETED
 
 
 def test_suspect_whose_model_is_not_there_any_more_waits_for_its_next_attempt_like_any_other(tmp_path: Path) -> None:
