@@ -20,11 +20,13 @@ class Sweeps:
     def __init__(self) -> None:
         self.run: list[str] = []
         self.failing: set[str] = set()
+        self.commit = "abcdef0"
 
     def __call__(self, sweep: str) -> dict[str, Any]:
         self.run.append(sweep)
         row = {"sweep": "kill", "what": "kills", "points": 2, "violations": 0, "took_s": 60.0}
-        return {"sweep": sweep, "failed": sweep in self.failing, "rows": [row], "day": "2026-03-01", "took_s": 60.0}
+        note = {"sweep": sweep, "failed": sweep in self.failing, "rows": [row], "day": "2026-03-01", "took_s": 60.0}
+        return note | {"commit": self.commit}
 
 
 @pytest.fixture
@@ -51,6 +53,20 @@ def test_code_that_changed_makes_everything_run_again(sweeps: Sweeps, monkeypatc
     monkeypatch.setattr(module, "_code", lambda _: "other")
     module.main()
     assert sweeps.run == ["one", "two", "one", "two"]
+
+
+def test_table_of_what_older_code_was_run_with_too_names_the_commits(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweeps.failing = {"two"}
+    module.main()
+    sweeps.failing, sweeps.commit = set(), "1234567"
+    monkeypatch.setattr(module, "_code", lambda _: "other")
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--older"])
+    capsys.readouterr()
+    module.main()
+    assert sweeps.run == ["one", "two", "two"]
+    assert "| kill | 4 | kills | 0 | 2 min | abcdef0, 1234567 |" in capsys.readouterr().out
 
 
 def test_every_file_that_a_life_uses_is_part_of_the_code_of_its_sweep(tmp_path: Path) -> None:
@@ -113,6 +129,6 @@ def test_comments_and_docstrings_are_no_code(tmp_path: Path) -> None:
 def test_table_has_one_row_for_a_sweep_in_pieces(sweeps: Sweeps, capsys: pytest.CaptureFixture[str]) -> None:
     module.main()
     table = capsys.readouterr().out
-    assert "| kill | 4 | kills | 0 | 2 min |" in table
+    assert "| kill | 4 | kills | 0 | 2 min | abcdef0 |" in table
     assert "Run on 2026-03-01 in 2 min" in table
     assert sweeps.run == ["one", "two"]
