@@ -125,13 +125,14 @@ def converse(
     say(call.number, request)
     while not call.is_over:
         poll()
-        if not is_concluding and is_ending():
+        if is_ending():
             if is_loading:
-                # It hears nothing before it has loaded the model, and nothing is in flight.
+                # It hears nothing before it has loaded the model, not even what was said already; nothing is in flight.
                 yield Failed.concluded()
                 return
-            is_concluding = True
-            say(call.number, Conclude())
+            if not is_concluding:
+                is_concluding = True
+                say(call.number, Conclude())
         if durable is not None:
             # Behind the end that may just have been asked for: this lets the engine begin a further window.
             say(call.number, durable)

@@ -106,6 +106,14 @@ def test_conversation_of_a_service_that_is_ending_does_not_wait_for_the_model_to
     assert not call.is_over
 
 
+def test_conversation_that_is_ending_before_the_engine_tells_that_it_loads_does_not_wait_for_the_model_either() -> None:
+    call = begun()
+    engine = Scripted(call, Loading())
+    assert talk(call, engine, looks=1) == [Loading(), Failed.concluded()]
+    assert engine.said == [REQUEST, Conclude()]
+    assert not call.is_over
+
+
 def test_event_is_for_its_call_alone_and_one_about_the_engine_for_all() -> None:
     calls = Calls()
     one, other = begun(calls), begun(calls)
