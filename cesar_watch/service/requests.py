@@ -43,19 +43,21 @@ def carry_out_requests(house: House) -> int:
 
 
 def _refused(house: House, job: Job, fault: PermissionError) -> None:
-    """Tell, once, that one file refuses. A job that may be half deleted stays asked to be deleted.
+    """Tell, once, that one file refuses. What may have been carried out by half stays asked for.
 
     Raises:
         CesarError: Everything refuses: a systemic fault.
     """
     refusal = f"What was asked for is refused ({fault}): see who owns the file."
-    if job.message == refusal:
-        return
-    house.prove()
-    log.warning("%s: %s", job.display_name, refusal)
-    if job.request in (Request.DELETE, Request.DELETE_RECORDING):
-        house.ledger.update(job, house.clock.now(), message=refusal)
+    is_told = job.message == refusal
+    if not is_told:
+        house.prove()
+        log.warning("%s: %s", job.display_name, refusal)
+    left = house.ledger.get(job.job_id)
+    if left.moving_to is not None or job.request in (Request.DELETE, Request.DELETE_RECORDING):
+        house.ledger.update(left, house.clock.now(), message=refusal)
     else:
+        house.ledger.update(left, house.clock.now(), error=job.error, message=job.message)
         house.ledger.ask(job, None)
 
 

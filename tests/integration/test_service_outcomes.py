@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import shutil
 import threading
@@ -536,3 +537,25 @@ def test_attempt_over_the_time_limit_is_ended_and_counted(tmp_path: Path) -> Non
         assert (job.state, job.attempts) == (State.PENDING, 1)
         assert job.error is not None
         assert job.error.reason == "timeout"
+
+
+def test_cancel_that_one_file_refuses_half_way_stays_asked_for_and_is_done_when_it_no_longer_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "talk.mp3")
+
+    with open_rig(tmp_path, FakeEngine(default=[window(0, "a")])) as rig:
+        rig.drop("talk.mp3")
+        (job,) = rig.claim_all()
+        rig.house.ledger.ask(job, Request.CANCEL)
+        with monkeypatch.context() as refusing:
+            refusing.setattr(Spool, "move", refuse)
+            for _ in range(2):
+                rig.work()
+                left = rig.only_job()
+                assert (left.state, left.request) == (State.PENDING, Request.CANCEL)
+                assert "see who owns the file" in left.message
+        rig.work()
+        assert rig.only_job().state is State.CANCELLED
+        assert rig.files() == ["failed/talk.mp3", "failed/talk.mp3.reason.txt", "outbox/talk.status.json"]
