@@ -55,7 +55,8 @@ def _refused(house: House, job: Job, fault: PermissionError) -> None:
         log.warning("%s: %s", job.display_name, refusal)
     left = house.ledger.get(job.job_id)
     if left.moving_to is not None or job.request in (Request.DELETE, Request.DELETE_RECORDING):
-        house.ledger.update(left, house.clock.now(), message=refusal)
+        if left.message != refusal:
+            house.ledger.update(left, house.clock.now(), message=refusal)
     else:
         house.ledger.update(left, house.clock.now(), error=job.error, message=job.message)
         house.ledger.ask(job, None)

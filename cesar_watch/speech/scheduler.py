@@ -45,7 +45,7 @@ class Scheduler:
             thread.start()
 
     def take(self, number: int, message: Message) -> None:
-        """Do what the service says about a recording; what it says of one that has ended is passed over."""
+        """Do what the service says about a recording; of one that has ended, only which windows are settled counts."""
         if isinstance(message, Transcribe):
             self._begin(number, message)
             return

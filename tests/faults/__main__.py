@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -43,7 +44,7 @@ PER_COMMIT = (
     "tests.faults.storm real --kills 3 --recordings 3",
     "tests.faults.hunt",
 )
-"""Six minutes on two cores."""
+"""About six minutes on two cores."""
 RELEASE = (
     "tests.faults.sweep kill",
     "tests.faults.sweep killer",
@@ -58,13 +59,11 @@ RELEASE = (
     "tests.faults.hunt",
 )
 """About five hours on two cores, in pieces of at most 40 minutes."""
-
-
 WITH_ENGINE = "tests.faults.storm real"
 """The only one with the real engine; in the others one that only spells stands for it."""
-SPEECH_WITHOUT_ENGINE = {
-    *("__init__", "checkpoint", "measured", "memory", "models", "parallel", "protocol", "quality", "transcribe"),
-}
+SPEECH_WITHOUT_ENGINE = frozenset(
+    ("__init__", "checkpoint", "measured", "memory", "models", "parallel", "protocol", "quality", "transcribe")
+)
 """What is used of speech/ where no engine is."""
 
 
@@ -78,20 +77,25 @@ def main() -> int:
     arguments = parser.parse_args()
     noted = []
     for sweep in RELEASE if arguments.full else PER_COMMIT:
-        code = _code(sweep)
-        note = _kept(arguments.keep, sweep, None if arguments.older else code) if arguments.keep else None
-        if note is None:
-            note = _run(sweep) | {"code": code}
-            if arguments.keep and not note["failed"]:
-                with arguments.keep.open("a") as stream:
-                    stream.write(json.dumps(note) + "\n")
-        noted.append(note)
+        noted.append(_once(sweep, arguments.keep, older=arguments.older) if arguments.keep else _run(sweep))
     failed = [note["sweep"] for note in noted if note["failed"]]
     table = "\n".join(_table(noted)) + "\n"
     sys.stdout.write("\n" + table + "".join(f"FAILED: {sweep}\n" for sweep in failed))
     if arguments.write:
         write(PAGE, table)
     return 1 if failed else 0
+
+
+def _once(sweep: str, keep: Path, *, older: bool) -> dict[str, Any]:
+    """Return what is kept of a sweep; where nothing is, run it, and keep what finds nothing."""
+    code = _code(sweep)
+    note = _kept(keep, sweep, None if older else code)
+    if note is None:
+        note = _run(sweep) | {"code": code}
+        if not note["failed"]:
+            with keep.open("a") as stream:
+                stream.write(json.dumps(note) + "\n")
+    return note
 
 
 def _code(sweep: str) -> str:
@@ -129,6 +133,7 @@ def _harness(programs: Iterable[str]) -> set[Path]:
     return found
 
 
+@functools.cache
 def _meaning(path: Path) -> str:
     """Return what a file says without its comments and docstrings."""
     if path.suffix != ".py":

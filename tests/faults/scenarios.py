@@ -307,8 +307,14 @@ def _replace_at_the_rename(life: Life) -> None:
     def replace(_: Any) -> None:
         path = life.place.root / "inbox" / "talk.mp3"
         newer = path.with_name(".newer")
-        newer.write_bytes(content_of("talk.mp3"))
-        durable.sync_file(newer)
+        try:
+            newer.write_bytes(content_of("talk.mp3"))
+            durable.sync_file(newer)
+        except OSError:
+            # A sender that finds no room takes its half copy away; the service touches nobody's temporary file.
+            with contextlib.suppress(OSError):
+                newer.unlink()
+            raise
         newer.replace(path)
         durable.sync_dir(path.parent)
 

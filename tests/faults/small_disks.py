@@ -72,8 +72,6 @@ class SmallDisk:
             wrong = ["there is room where there should be none"] if is_full and self._has_room() else []
             wrong += self._lives(point.scenario.live_on, place) + self._bench.look(point.scenario, place, "A")
             resize_tmpfs(self._mount_point, ROOMY)
-            # A sender that found no room for its copy takes it away; the service touches nobody's temporary file.
-            (place.root / "inbox" / ".newer").unlink(missing_ok=True)
             wrong += self._lives(point.scenario.finish, place) + self._bench.look(point.scenario, place, "R")
         finally:
             unmount(self._mount_point)

@@ -119,8 +119,8 @@ def test_comments_and_docstrings_are_no_code(tmp_path: Path) -> None:
         "X = 2\n\n\ndef f():\n    return X\n",
     )
     meanings = []
-    for text in texts:
-        path = tmp_path / "module.py"
+    for number, text in enumerate(texts):
+        path = tmp_path / f"module_{number}.py"
         path.write_text(text)
         meanings.append(module._meaning(path))
     assert meanings[0] == meanings[1] != meanings[2]
