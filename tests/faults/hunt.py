@@ -2,7 +2,8 @@
 
     python -m tests.faults.hunt [--seed 1] [--bugs "lease not checked"]
 
-Points are tried in the order of chance until one shows the bug. Ends with 1 where a bug was not caught.
+First it is lived with without any fault: there it must show nothing, or what was planted is more than the bug. Then
+points are tried in the order of chance until one shows it. Ends with 1 where a bug was not caught.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.faults.disks import CantMount
@@ -37,6 +38,13 @@ from tests.faults.sweep import (
 
 ENOUGH = 600
 """A bug that so many points do not show is not caught."""
+UNDISTURBED = Fault(1, Action.NONE, forever=True)
+MISTAKES = ("TypeError", "AttributeError", "NameError", "UnboundLocalError")
+"""What a planted function raises that does not fit any longer what it stands for."""
+
+
+class Misplanted(Exception):
+    """What was planted is not the bug that it is to be: whether a sweep sees that one is not known."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,17 @@ class Hunted:
 
 
 def hunt(bug: Bug, seed: int) -> Hunted:
-    """Try points until one shows the bug."""
-    if bug.sweep == POWER:
-        return _hunt_by_power(bug, seed)
+    """Try points until one shows the bug.
+
+    Raises:
+        Misplanted: It shows itself without any fault, and should not; or should, and does not.
+    """
     with workshop("hunt") as folder:
         bench = Bench(folder, bug.plant)
         try:
+            _live_undisturbed(bug, bench)
+            if bug.sweep == POWER:
+                return _hunt_by_power(bug, seed)
             if bug.sweep == CRASHING:
                 tally = sweep_killer(bench, KILLER, MAX_ATTEMPTS)
                 return _hunted(bug, tally)
@@ -63,12 +76,38 @@ def hunt(bug: Bug, seed: int) -> Hunted:
             bench.close()
 
 
+def _live_undisturbed(bug: Bug, bench: Bench) -> None:
+    for name in _scenarios(bug):
+        wrong = kill_point(bench, scenario(name), UNDISTURBED)[1]
+        if bool(wrong) != bug.shows_itself:
+            raise Misplanted(f"without any fault it shows {_last_line(wrong[0]) if wrong else 'nothing'}")
+        _see_no_mistake(wrong)
+
+
+def _scenarios(bug: Bug) -> Sequence[str]:
+    """Return where it is looked for, without the kinds of filesystem; of a bug of crashes, a scenario that has none."""
+    if bug.sweep == POWER:
+        return [where.partition(":")[2] or "one" for where in bug.where]
+    return bug.where
+
+
+def _see_no_mistake(wrong: Iterable[str]) -> None:
+    for words in wrong:
+        if _last_line(words).startswith(MISTAKES):
+            raise Misplanted(_last_line(words))
+
+
+def _last_line(words: str) -> str:
+    return words.strip().splitlines()[-1][:200]
+
+
 def _hunt_by_points(bug: Bug, bench: Bench, seed: int) -> Hunted:
     tried = 0
     for one in map(scenario, bug.where):
         for fault in itertools.islice(_faults(bug, bench, one, seed), ENOUGH):
             tried += 1
             wrong = (kill_point if bug.sweep == KILL else error_point)(bench, one, fault)[1]
+            _see_no_mistake(wrong)
             if wrong:
                 return Hunted(bug, tried, wrong[0])
     return Hunted(bug, tried, "")
@@ -88,8 +127,9 @@ def _faults(bug: Bug, bench: Bench, one: Scenario, seed: int) -> Iterator[Fault]
 
 def _hunt_by_power(bug: Bug, seed: int) -> Hunted:
     tried = 0
-    for kind, _, name in (where.partition(":") for where in bug.where):
-        points = drawn(all_points(kind, count_all([scenario(name or "one")])), ENOUGH, f"{seed}:{bug.name}")
+    kinds = [where.partition(":")[0] for where in bug.where]
+    for kind, name in zip(kinds, _scenarios(bug), strict=True):
+        points = drawn(all_points(kind, count_all([scenario(name)])), ENOUGH, f"{seed}:{bug.name}")
         tally = sweep_power(kind, points, bug.plant, stop_at_first=True)
         tried += tally.points
         if tally.wrong:
@@ -114,10 +154,14 @@ def hunt_all(bugs: Iterable[Bug], seed: int, number_of_shards: int) -> Tally:
             except CantMount as fault:
                 tell(f"  {bug.name:45} SKIPPED: {fault}")
                 continue
+            except Misplanted as mistake:
+                tally.wrong.append(f"{bug.name} is not what is planted: {mistake}")
+                tell(f"  {tally.wrong[-1]}")
+                continue
             tally.points += 1
             if not hunted.words:
                 tally.wrong.append(f"{bug.name}: NOT caught in {hunted.points} points")
-            said = hunted.words.strip().splitlines()[-1][:200] if hunted.words else "NOT CAUGHT"
+            said = _last_line(hunted.words) if hunted.words else "NOT CAUGHT"
             tell(f"  {bug.name:45} {hunted.points:4} points, {time.monotonic() - began_s:3.0f} s: {said}")
         return tally
 

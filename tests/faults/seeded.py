@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from playhouse.apsw_ext import APSWDatabase
 
-from cesar_watch.core import durable, errors, ledger, notice_queue
+from cesar_watch.core import durable, ledger, notice_queue
 from cesar_watch.core.errors import NameTaken, RecordingError
 from cesar_watch.core.job import Event, FileIdentity, Job, State, advance
 from cesar_watch.core.tables import JobRow
@@ -40,12 +40,15 @@ class Bug:
         plant: Patches it into this process.
         sweep: The sweep that must see it.
         where: The scenarios in which it is looked for; for power loss the kinds of filesystem, KIND or KIND:SCENARIO.
+        shows_itself: Whether it is seen without any fault. The others must not be: what is seen then is a mistake in
+            how they are planted, and whether a sweep sees the bug is not known.
     """
 
     name: str
     plant: Callable[[], None]
     sweep: str
     where: tuple[str, ...] = ("one",)
+    shows_itself: bool = False
 
 
 def swap(right: Any, wrong: Any) -> None:
@@ -197,27 +200,24 @@ def _names_not_looked_at() -> None:
 
 
 def _temporary_files_left() -> None:
-    def write(pieces: Iterable[bytes], staging: Path) -> Path:
-        content = b"".join(pieces)
-        durable_copy = staging.parent / f"{durable.TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        durable_copy.write_bytes(content)
-        return real([content], staging)
-
+    """They are written where no start sweeps them."""
     real = durable._write_temporary
-    swap(durable._write_temporary, write)
+    swap(real, lambda pieces, staging: real(pieces, staging.parent))
 
 
 # --- the order of files and commits -------------------------------------------------------------------
 
 
 def _claim_committed_before_the_rename() -> None:
-    def wrong(candidate: Any, spool: Any, ledger_: Any, *, options: Any, bases: Any, announce: Any, now: Any) -> Job:
+    def wrong(
+        candidate: Any, spool: Any, ledger_: Any, *, options: Any, bases: Any, announce: Any, now: Any, **rest: Any
+    ) -> Job:
         intent = claim._intent(candidate, spool, options)
-        job = ledger_.log_intent(intent, bases, now)
+        job = ledger_.log_intent(intent, bases, now, error=rest.get("fault"))
         target = spool.absolute(intent.moving_to)
         job = ledger_.apply(job, Event.CLAIMED, now, source=intent.moving_to, moving_to=None)
         durable.make_dirs(target.parent, below=spool.processing)
-        spool.move(candidate.path, target)
+        spool.take_in(candidate.path, target)
         done: Job = announce(ledger_.update(job, now, identity=FileIdentity.of(os.lstat(target))))
         return done
 
@@ -239,9 +239,10 @@ def _completed_before_the_archive() -> None:
     def rest(house: Any, job: Job, room: str, event: Event, *, text: str = "") -> Job:
         spool, source = house.spool, job.source_path(house.spool.root)
         job, target = endings._resting_place(house, job, room)
-        final = {"source": spool.relative(target), "moving_to": None, "lease": None, "request": None}
-        final |= {"completed_at": house.clock.now(), "progress": 100.0, "not_before_at": None}
-        done = house.ledger.apply(job, event, house.clock.now(), notices=endings._notices(house, job, text), **final)
+        ending = {"source": spool.relative(target), "moving_to": None, "lease": None, "request": None}
+        ending |= {"completed_at": house.clock.now(), "progress": 100.0, "not_before_at": None}
+        notices = endings._notices(house, dataclasses.replace(job, state=advance(job.state, event), **ending), text)
+        done = house.ledger.apply(job, event, house.clock.now(), notices=notices, **ending)
         sidecar.write_sidecar(spool, done)
         if room == "failed" and done.error:
             reason_file.write_reason(spool, done, target, done.error)
@@ -319,6 +320,8 @@ def _transcript_kept_after_the_end() -> None:
     real_keep, real = kept.keep, endings.complete
 
     def complete(house: Any, job: Job, transcript: Any) -> Job:
+        # Its windows are in the checkpoint, which goes with the job's folder.
+        transcript = dataclasses.replace(transcript, windows=tuple(transcript.windows))
         done = real(house, job, transcript)
         real_keep(house.settings.state_dir, done, transcript)
         return done
@@ -392,7 +395,9 @@ def _attempt_counted_after_decoding() -> None:
     def apply(self: Any, job: Job, event: Event, now: Any, **rest: Any) -> Job:
         if event is Event.LEASED:
             rest["attempts"] = job.attempts
-        if event in (Event.TRANSCRIBED, Event.RETRY_LATER):
+        if event is Event.TRANSCRIBED:
+            rest["attempts"] = max(1, job.attempts)
+        if event is Event.RETRY_LATER:
             rest["attempts"] = job.attempts + 1
         return real(self, job, event, now, **rest)
 
@@ -461,7 +466,7 @@ def _folder_faults_taken_for_the_recordings() -> None:
     def folder_fault(fault: OSError) -> Exception:
         return RecordingError(f"{fault}", reason="bad_recording")
 
-    swap(errors.folder_fault, folder_fault)
+    put(attempt, "folder_fault", folder_fault)
 
 
 BUGS: tuple[Bug, ...] = (
@@ -471,13 +476,13 @@ BUGS: tuple[Bug, ...] = (
     Bug("a link's old name goes first", _old_name_of_a_link_goes_first, POWER, ("btrfs:link-only-mount",)),
     Bug("synchronous=NORMAL", _pragma("synchronous", "normal"), POWER, ("ext4", "ext4-two")),
     Bug("synchronous=OFF", _pragma("synchronous", "off"), POWER, ("ext4", "ext4-two")),
-    Bug("a rename replaces", _rename_replaces, KILL, ("archive-name-taken-at-the-last-moment",)),
+    Bug("a rename replaces", _rename_replaces, KILL, ("archive-name-taken-at-the-last-moment",), shows_itself=True),
     Bug("moved by copy and unlink", _move_by_copy, KILL),
     Bug("moved by unlink and write", _move_by_unlinking_first, KILL),
     Bug("outputs written in place", _output_in_place, KILL),
     Bug("sidecars replaced in place", _replaced_in_place, KILL),
-    Bug("random output names", _random_output_names, KILL),
-    Bug("names in the outbox not looked at", _names_not_looked_at, KILL, ("outbox-name-taken",)),
+    Bug("random output names", _random_output_names, KILL, shows_itself=True),
+    Bug("names in the outbox not looked at", _names_not_looked_at, KILL, ("outbox-name-taken",), shows_itself=True),
     Bug("temporary files left", _temporary_files_left, KILL),
     Bug("claim committed before the rename", _claim_committed_before_the_rename, KILL),
     Bug("a half claim swept by recovery", _claim_forgotten_by_recovery, KILL),
@@ -497,14 +502,20 @@ BUGS: tuple[Bug, ...] = (
     Bug("a half link-and-unlink never finished", _link_not_finished_by_recovery, KILL, ("link-only-mount",)),
     Bug("notice outside the transaction", _notice_outside_the_transaction, KILL),
     Bug("history outside the transaction", _history_outside_the_transaction, KILL),
-    Bug("lease not checked", _lease_not_checked, KILL, ("lease-lost-at-the-last-moment",)),
+    Bug("lease not checked", _lease_not_checked, KILL, ("lease-lost-at-the-last-moment",), shows_itself=True),
     Bug("notice marked before it is sent", _marked_sent_before_sending, KILL),
-    Bug("notice never marked as sent", _sent_and_never_marked, KILL),
+    Bug("notice never marked as sent", _sent_and_never_marked, KILL, shows_itself=True),
     Bug("journal in memory", _pragma("journal_mode", "memory"), KILL),
     Bug("attempt counted after decoding", _attempt_counted_after_decoding, CRASHING),
     Bug("copied under its own name", _copied_under_its_own_name, KILL, ("copied",)),
     Bug("a source remembered after the commit", _source_remembered_after_the_commit, KILL, ("copied",)),
-    Bug("a copy removed without its source", _copy_removed_without_its_source, KILL, ("copied-and-withdrawn",)),
+    Bug(
+        "a copy removed without its source",
+        _copy_removed_without_its_source,
+        KILL,
+        ("copied-and-withdrawn",),
+        shows_itself=True,
+    ),
     Bug("systemic faults consume attempts", _systemic_faults_consume_attempts, ERRNO),
     Bug("folder faults taken for the recording's", _folder_faults_taken_for_the_recordings, ERRNO),
 )
