@@ -79,6 +79,17 @@ def _end_tidily() -> None:
             signal.signal(number, end)
 
 
+def _end_if_asked(fault: BaseException) -> None:
+    """End as a signal asked for where the error is only what became of that: it came while a library tidied up."""
+    before = fault.__context__
+    while before is not None:
+        if isinstance(before, KeyboardInterrupt):
+            sys.exit(128 + signal.SIGINT)
+        if isinstance(before, SystemExit):
+            sys.exit(before.code)
+        before = before.__context__
+
+
 def main() -> None:
     """Run the command line. Errors of ours become one message on standard error and their exit code."""
     arguments = sys.argv[1:]
@@ -91,6 +102,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except CesarError as fault:
+        _end_if_asked(fault)
         sys.stderr.write(f"cesar-watch: {fault}\n")
         sys.exit(fault.exit_code)
     except BrokenPipeError:

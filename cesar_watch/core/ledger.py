@@ -86,11 +86,16 @@ class Ledger:
         self.adoptions = Adoptions(path, self._database)
 
     def close(self) -> None:
-        """Close the calling thread's connection; the owner's writes its -wal back first, as far as nobody reads it."""
+        """Close the calling thread's connection; the owner's writes its -wal back first, as far as nobody reads it.
+
+        Raises:
+            LedgerError: A transaction was interrupted where it could not be ended; the process's end rolls it back.
+        """
         if self._is_owner:
             with contextlib.suppress(LedgerError), ledger_faults(self.path):
                 self._database.execute_sql("PRAGMA wal_checkpoint(PASSIVE)")
-        self._database.close()
+        with ledger_faults(self.path):
+            self._database.close()
 
     def prove(self, now: datetime) -> None:
         """See that the ledger takes a commit, by making one.

@@ -50,6 +50,8 @@ BAD_SHARE = 0.1
 """This share of the recordings is refused by the engine, and must end in failed/."""
 SAY_EVERY_S = 10.0
 RUN_OUT_S = 60.0
+LAST_WORDS = 3000
+"""So many characters of the log of a life that should not have ended as it did."""
 GRACE_S = 30.0
 """A service that was asked to stop must be gone by then."""
 
@@ -193,7 +195,7 @@ class Shard:
             round.killed_ready += words == "READY=1" and heard
             round.killed_ending += words == HEARD and heard
         elif not self._mixed or status != 0:
-            round.violations.append(f"a life ended by itself with {status}")
+            round.violations.append(f"a life ended by itself with {status}: {_log(place)[-LAST_WORDS:]}")
 
     def _hears(self, words: str, descriptor: int) -> bool:
         """Wait until the service says this; return False if it ended before, or does not say it."""

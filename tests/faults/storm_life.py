@@ -87,8 +87,6 @@ def live(place: Place, settings: Settings, random: Random, *, drain: bool) -> No
                 maker=lambda _: UnhurriedEngine(random),
                 sender=lambda *message: _deliver(place, *message),
             ).run()
-    except SystemExit as end:
-        status = int(end.code or 0)
     except BaseException:
         logging.getLogger().error("%s", traceback.format_exc())
     finally:

@@ -148,6 +148,50 @@ def test_stop_in_the_recovery_ends_the_service_and_leaves_the_rest_to_the_next_s
     assert (job["status"], job["attempts"], job["interruptions"]) == ("processing", 1, 0)
 
 
+SIGNAL_BEHIND_A_COMMIT = """
+import os, sys
+import peewee
+from cesar_watch.cli.main import main
+
+number = int(sys.argv.pop(1))
+real = peewee.Database.pop_transaction
+
+def pop_transaction(self):
+    peewee.Database.pop_transaction = real
+    os.kill(os.getpid(), number)
+    return real(self)
+
+peewee.Database.pop_transaction = pop_transaction
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "code"),
+    [
+        (["run"], signal.SIGTERM, 0),
+        (["drain"], signal.SIGINT, 0),
+        (["ledger", "rebuild", "--yes"], signal.SIGINT, 128 + signal.SIGINT),
+        (["ledger", "rebuild", "--yes"], signal.SIGTERM, 128 + signal.SIGTERM),
+    ],
+)
+def test_signal_that_comes_while_a_library_tidies_up_behind_a_commit_is_not_told_as_a_broken_ledger(
+    spool: Path, words: list[str], number: int, code: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNAL_BEHIND_A_COMMIT, str(int(number)), *words, "--config", "spool/config.toml"],
+        cwd=spool.parent,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=GRACE_S,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "can't be used" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_hangup_in_the_recovery_lets_the_service_start_and_read_its_settings_again(spool: Path) -> None:
     with _in_recovery(spool) as (process, release):
         process.send_signal(signal.SIGHUP)
