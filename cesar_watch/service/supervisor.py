@@ -83,6 +83,7 @@ class Supervisor:
         self._account: ServiceState | None = None
         self._is_account_written = False
         self._pinged_s = 0.0
+        self._runs_on = ""
         self._degraded = ""
         self._degrading = threading.Lock()
         self._wakes: defaultdict[str, threading.Event] = defaultdict(threading.Event)
@@ -155,9 +156,12 @@ class Supervisor:
 
     def _loaded(self, loaded: Loaded) -> None:
         """Say what the model runs on; where that is less than what was tried first, tell people too."""
-        log.info("The model runs on %s with %s.", loaded.device, loaded.compute_type)
+        runs_on = f"The model runs on {loaded.device} with {loaded.compute_type}."
         # All workers whose recordings wait for the model hear of it at once.
         with self._degrading:
+            if runs_on != self._runs_on:
+                log.info("%s", runs_on)
+            self._runs_on = runs_on
             is_news = loaded.fallback is not None and loaded.fallback != self._degraded
             self._degraded = loaded.fallback or self._degraded
         if is_news:

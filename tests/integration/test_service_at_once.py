@@ -7,6 +7,7 @@ The engine's process does what the names of the recordings ask for (`tests.scrip
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -190,7 +191,10 @@ def test_gpu_that_fails_with_two_recordings_in_work_is_told_once_and_held_agains
     assert len([title for title in service.told if "talk" not in title]) == 1
 
 
-def test_fallback_that_two_recordings_hear_of_at_once_is_told_once(tmp_path: Path) -> None:
+def test_fallback_that_two_recordings_hear_of_at_once_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     both = threading.Barrier(2, timeout=0.5)
 
     class Fallback(str):
@@ -216,6 +220,7 @@ def test_fallback_that_two_recordings_hear_of_at_once_is_told_once(tmp_path: Pat
             service.until(name, State.COMPLETED)
         until(lambda: len(service.told) >= 3, "the notices")
     assert len([title for title in service.told if ".mp3" not in title]) == 1
+    assert caplog.messages.count("The model runs on cpu with int8.") == 1
 
 
 # --- who goes first -------------------------------------------------------------------------------
