@@ -86,11 +86,7 @@ class Ledger:
         self.adoptions = Adoptions(path, self._database)
 
     def close(self) -> None:
-        """Close the calling thread's connection; the owner's writes its -wal back first, as far as nobody reads it.
-
-        Raises:
-            LedgerError: A transaction was interrupted where it could not be ended; the process's end rolls it back.
-        """
+        """Close the calling thread's connection; the owner's writes its -wal back first, as far as nobody reads it."""
         if self._is_owner:
             with contextlib.suppress(LedgerError), ledger_faults(self.path):
                 self._database.execute_sql("PRAGMA wal_checkpoint(PASSIVE)")
@@ -313,9 +309,8 @@ class Ledger:
 
     def usual_rtf(self, model: str) -> float | None:
         """Return the median real-time factor of the last recordings that this model completed."""
-        query = JobRow.select(JobRow.rtf, JobRow.options).where(
-            JobRow.state == State.COMPLETED, JobRow.rtf.is_null(False)
-        )
+        query = JobRow.select(JobRow.rtf, JobRow.options)
+        query = query.where(JobRow.state == State.COMPLETED, JobRow.rtf.is_null(False))
         with ledger_faults(self.path):
             rows = list(query.order_by(JobRow.seq.desc()).limit(20).dicts().execute(self._database))
         same = [row["rtf"] for row in rows if json.loads(row["options"])["engine"].get("model") == model]

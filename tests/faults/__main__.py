@@ -37,7 +37,7 @@ PER_COMMIT = (
     "tests.faults.sweep kill --states",
     "tests.faults.sweep killer",
     "tests.faults.sweep pairs --scenarios one --points 100",
-    "tests.faults.sweep errno --scenarios one",
+    "tests.faults.sweep errno --states --scenarios one",
     "tests.faults.power --points 500",
     "tests.faults.small_disks --scenarios one",
     "tests.faults.storm fork --kills 3000",

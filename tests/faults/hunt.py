@@ -18,18 +18,17 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tests.faults.calls import states
 from tests.faults.disks import CantMount
 from tests.faults.driver import Fault, note, tell, workshop
 from tests.faults.power import all_points, count_all, drawn, sweep_power
 from tests.faults.preload import Action, preloaded
-from tests.faults.scenarios import KILLER, Scenario, scenario
+from tests.faults.scenarios import KILLER, scenario
 from tests.faults.seeded import BUGS, CRASHING, ERRNO, KILL, POWER, Bug
 from tests.faults.sweep import (
-    KILLS,
     MAX_ATTEMPTS,
     Bench,
     Tally,
-    count_calls,
     error_point,
     kill_point,
     shards,
@@ -65,23 +64,27 @@ def hunt(bug: Bug, seed: int) -> Hunted:
     with workshop("hunt") as folder:
         bench = Bench(folder, bug.plant)
         try:
-            _live_undisturbed(bug, bench)
+            calls = _calls(bug, bench)
             if bug.sweep == POWER:
                 return _hunt_by_power(bug, seed)
             if bug.sweep == CRASHING:
                 tally = sweep_killer(bench, KILLER, MAX_ATTEMPTS)
                 return _hunted(bug, tally)
-            return _hunt_by_points(bug, bench, seed)
+            return _hunt_by_points(bug, bench, calls, seed)
         finally:
             bench.close()
 
 
-def _live_undisturbed(bug: Bug, bench: Bench) -> None:
+def _calls(bug: Bug, bench: Bench) -> dict[str, list[str]]:
+    """Return the mutating calls of an undisturbed life with the bug, by scenario."""
+    calls = {}
     for name in _scenarios(bug):
-        wrong = kill_point(bench, scenario(name), UNDISTURBED)[1]
+        outcome, wrong = kill_point(bench, scenario(name), UNDISTURBED)
         if bool(wrong) != bug.shows_itself:
             raise Misplanted(f"without any fault it shows {_last_line(wrong[0]) if wrong else 'nothing'}")
         _see_no_mistake(wrong)
+        calls[name] = [outcome.point, *outcome.words.splitlines()] if outcome.how == "done" else []
+    return calls
 
 
 def _scenarios(bug: Bug) -> Sequence[str]:
@@ -101,26 +104,25 @@ def _last_line(words: str) -> str:
     return words.strip().splitlines()[-1][:200]
 
 
-def _hunt_by_points(bug: Bug, bench: Bench, seed: int) -> Hunted:
+def _hunt_by_points(bug: Bug, bench: Bench, calls: dict[str, list[str]], seed: int) -> Hunted:
     tried = 0
-    for one in map(scenario, bug.where):
-        for fault in itertools.islice(_faults(bug, bench, one, seed), ENOUGH):
+    for name in bug.where:
+        for fault in itertools.islice(_faults(bug, calls[name], seed), ENOUGH):
             tried += 1
-            wrong = (kill_point if bug.sweep == KILL else error_point)(bench, one, fault)[1]
+            wrong = (kill_point if bug.sweep == KILL else error_point)(bench, scenario(name), fault)[1]
             _see_no_mistake(wrong)
             if wrong:
                 return Hunted(bug, tried, wrong[0])
     return Hunted(bug, tried, "")
 
 
-def _faults(bug: Bug, bench: Bench, one: Scenario, seed: int) -> Iterator[Fault]:
-    """Yield the faults of a whole sweep in the order of chance; a wrong protocol may make a few calls more."""
-    calls = range(1, count_calls(bench, one) + 10)
+def _faults(bug: Bug, calls: Sequence[str], seed: int) -> Iterator[Fault]:
+    """Yield the faults of a whole sweep in the order of chance: kills, once in every state of the files, or errors."""
     if bug.sweep == ERRNO:
-        kinds = itertools.product(calls, (errno.ENOSPC, errno.EIO), (True, False))
+        kinds = itertools.product(range(1, len(calls) + 1), (errno.ENOSPC, errno.EIO), (True, False))
         faults = [Fault(at, Action.FAIL, error, forever) for at, error, forever in kinds]
     else:
-        faults = [Fault(at, action) for at, action in itertools.product(calls, KILLS)]
+        faults = [Fault(at, action) for at, action in states(calls)]
     random.Random(f"{seed}:{bug.name}").shuffle(faults)
     yield from faults
 

@@ -22,11 +22,12 @@ import random
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cesar_watch.verify.examine import Examination
+from tests.faults.calls import outside_of_transactions, states
 from tests.faults.checker import Checker
 from tests.faults.driver import Fault, Outcome, forked, note, workshop
 from tests.faults.life import Place
@@ -35,13 +36,13 @@ from tests.faults.scenarios import KILLER, Scenario, chosen, make_place, place_i
 
 ERRORS = ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES", "ESTALE", "EINTR")
 KILLS = (Action.KILL_BEFORE, Action.KILL_AFTER)
-SYNCS = ("fsync", "fdatasync", "syncfs", "sync_file_range")
 WHAT = {
     "kill": "kills before and after every mutating call of every scenario",
-    "states": "kills, one in every state of the files that every scenario goes through",
+    "kill --states": "kills, one in every state of the files that every scenario goes through",
     "sample": "kills at calls drawn from every scenario",
     "pairs": "kills during the recovery from a kill",
     "errno": "errors at every call, once and for ever",
+    "errno --states": "errors at every call, of a transaction's writes at the first and the last, once and for ever",
     "killer": "deaths by a recording that kills the service",
 }
 FEWEST_CALLS = 20
@@ -175,7 +176,7 @@ def sweep_kills(
         calls = calls_of(bench, scenario)
         if len(calls) < FEWEST_CALLS:
             tally.wrong.append(f"{scenario.name} has only {len(calls)} calls")
-        points = _states(calls) if once_a_state else list(itertools.product(range(1, len(calls) + 1), KILLS))
+        points = states(calls) if once_a_state else list(itertools.product(range(1, len(calls) + 1), KILLS))
         for at, action in points[shard[0] :: shard[1]]:
             outcome, wrong = kill_point(bench, scenario, Fault(at, action))
             tally.points += 1
@@ -183,23 +184,6 @@ def sweep_kills(
                 wrong.append(f"call {at} was not reached again: the life {outcome.how}")
             tally.wrong += [f"{scenario.name} {action.name} {outcome.point}: {words}" for words in wrong]
     return tally
-
-
-def _states(calls: Sequence[str]) -> list[tuple[int, Action]]:
-    """Return one point for each state of the files: the state before the first call, and behind each that changes them.
-
-    A kill leaves the same before a sync and after it. SQLite's index of the -wal is made anew by whoever opens the
-    ledger first, and of a transaction in the -wal nothing counts before its last frame: its first write and its last
-    stand for all between them.
-    """
-    named = [call.split(" ", 2)[1:] for call in calls]
-    points = [(1, Action.KILL_BEFORE)]
-    for at, (name, path) in enumerate(named, 1):
-        neighbours = named[max(0, at - 2) : at + 1]
-        is_within_transaction = path.endswith("-wal") and len(neighbours) == 3 and neighbours.count([name, path]) == 3
-        if name not in SYNCS and not path.endswith("-shm") and not is_within_transaction:
-            points.append((at, Action.KILL_AFTER))
-    return points
 
 
 def sweep_sample(bench: Bench, scenarios: Iterable[Scenario], points: int, seed: int, shard: tuple[int, int]) -> Tally:
@@ -267,13 +251,25 @@ def count_calls(bench: Bench, scenario: Scenario) -> int:
     return len(calls_of(bench, scenario))
 
 
-def sweep_errors(bench: Bench, scenarios: Iterable[Scenario], errors: Iterable[str], shard: tuple[int, int]) -> Tally:
-    """Let every call fail with every error, once and from then on; then the cause goes away and all goes on."""
+def sweep_errors(
+    bench: Bench,
+    scenarios: Iterable[Scenario],
+    errors: Iterable[str],
+    shard: tuple[int, int],
+    *,
+    once_a_state: bool = False,
+) -> Tally:
+    """Let every call fail with every error, once and from then on; then the cause goes away and all goes on.
+
+    Args:
+        once_a_state: Of the writes of a transaction only the first and the last.
+    """
     tally = Tally()
     for scenario in scenarios:
-        calls = count_calls(bench, scenario)
+        calls = calls_of(bench, scenario)
+        ats = outside_of_transactions(calls) if once_a_state else list(range(1, len(calls) + 1))
         for name, forever in itertools.product(errors, (False, True)):
-            for at in range(1 + shard[0], calls + 1, shard[1]):
+            for at in ats[shard[0] :: shard[1]]:
                 fault = Fault(at, Action.FAIL, getattr(errno, name), forever)
                 point, wrong = error_point(bench, scenario, fault)
                 tally.points += 1
@@ -365,18 +361,22 @@ def _work(arguments: argparse.Namespace, shard: tuple[int, int]) -> Tally:
         if arguments.sweep == "pairs":
             return sweep_pairs(bench, scenarios, arguments.points, arguments.seed, shard)
         if arguments.sweep == "errno":
-            return sweep_errors(bench, scenarios, arguments.errors, shard)
+            return sweep_errors(bench, scenarios, arguments.errors, shard, once_a_state=arguments.states)
         return sweep_kills(bench, scenarios, shard, once_a_state=arguments.states)
 
 
 def main() -> int:
     """Run one sweep and print what came out."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.sweep")
-    parser.add_argument("sweep", choices=[name for name in WHAT if name != "states"])
+    parser.add_argument("sweep", choices=[name for name in WHAT if "--" not in name])
     parser.add_argument("--scenarios", type=lambda text: tuple(filter(None, text.split(","))), default=())
     parser.add_argument("--errors", type=lambda text: tuple(text.split(",")), default=ERRORS)
     parser.add_argument("--points", type=int, default=3000, help="pairs in all, or calls drawn from each scenario")
-    parser.add_argument("--states", action="store_true", help="of kills that leave the same files, only one")
+    parser.add_argument(
+        "--states",
+        action="store_true",
+        help="of kills that leave the same files, only one; of a transaction's writes, only the first and the last",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shards", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
@@ -384,7 +384,7 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     began_s = time.monotonic()
     total = shards(lambda shard: _work(arguments, shard), arguments.shards)
-    what = WHAT["states" if arguments.states else arguments.sweep]
+    what = WHAT[f"{arguments.sweep} --states" if arguments.states else arguments.sweep]
     note(arguments.sweep, what, total.points, total.wrong, time.monotonic() - began_s)
     return 1 if total.wrong else 0
 
