@@ -23,7 +23,7 @@ demo: install ## Show the main job on bundled recordings
 	$(BIN)/cesar-watch demo
 
 test: install ## Run the tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 soak: install ## Decode thousands of damaged recordings: minutes
 	$(BIN)/python -m tests.soak
