@@ -5,7 +5,7 @@ A call is `NUMBER NAME PATH [-> PATH]`, as the preloaded library tells it; numbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cesar_watch.core.durable import TEMPORARY_PREFIX
 from tests.faults.preload import Action
@@ -21,8 +21,7 @@ def states(calls: Sequence[str]) -> list[tuple[int, Action]]:
     stand for all between them. A temporary file is swept, empty or not; once renamed it has no name to unlink.
     """
     points = [(1, Action.KILL_BEFORE)]
-    named = [call.split(" ", 1)[1] for call in calls]
-    for at, (before, call, after) in enumerate(zip(["", *named], named, [*named[1:], ""], strict=False), 1):
+    for at, (before, call, after) in enumerate(_with_neighbours(calls), 1):
         name, path = call.split(" ", 1)
         is_opened = name == "open64" and f"/{TEMPORARY_PREFIX}" in path and after == f"write {path}"
         is_gone = name == "unlink" and before.startswith("rename") and f" {path} -> " in before
@@ -34,8 +33,13 @@ def states(calls: Sequence[str]) -> list[tuple[int, Action]]:
 
 def outside_of_transactions(calls: Sequence[str]) -> list[int]:
     """Return the numbers of the calls; of a transaction's writes to the -wal only the first and the last."""
+    return [at for at, near in enumerate(_with_neighbours(calls), 1) if not _is_within_transaction(*near)]
+
+
+def _with_neighbours(calls: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield each call between those before and after it, without their numbers; "" where there is none."""
     named = ["", *(call.split(" ", 1)[1] for call in calls), ""]
-    return [at for at in range(1, len(calls) + 1) if not _is_within_transaction(*named[at - 1 : at + 2])]
+    return zip(named, named[1:], named[2:], strict=False)
 
 
 def _is_within_transaction(before: str, call: str, after: str) -> bool:

@@ -380,12 +380,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shards", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
+    asked = arguments.sweep + " --states" * arguments.states
+    if asked not in WHAT:
+        parser.error("--states is for kill and errno")
     preloaded("tests.faults.sweep")
     logging.disable(logging.CRITICAL)
     began_s = time.monotonic()
     total = shards(lambda shard: _work(arguments, shard), arguments.shards)
-    what = WHAT[f"{arguments.sweep} --states" if arguments.states else arguments.sweep]
-    note(arguments.sweep, what, total.points, total.wrong, time.monotonic() - began_s)
+    note(arguments.sweep, WHAT[asked], total.points, total.wrong, time.monotonic() - began_s)
     return 1 if total.wrong else 0
 
 
